@@ -1,0 +1,106 @@
+"""What a learner is: it learns from batches, predicts for batches, and its whole state is named tensors.
+
+No Kafka, no clock and no files in this package. Arrays are numpy; a batch is columnar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Tensors = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSchema:
+    """The inputs of a model, in order.
+
+    `id` names and versions the set ("phishing@1"); a learner refuses a batch or a snapshot of another id.
+    `numeric` names the columns of `Batch.numeric`; `categorical` those of `Batch.categorical`.
+    """
+
+    id: str
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to learn from or to predict for.
+
+    numeric: float64 (rows, len(schema.numeric)), finite. categorical: uint64 hashes (rows, len(schema.categorical)),
+    0 for a missing value. label: float64 (rows,) in [0, 1]; weight: float64 (rows,) >= 0, 0 means "not seen".
+    For prediction `label` and `weight` are ignored.
+    """
+
+    schema_id: str
+    numeric: Floats
+    categorical: NDArray[np.uint64]
+    label: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return int(self.numeric.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The full state of a learner: restoring it must continue exactly where it was taken.
+
+    `kind` names the learner class and its state layout ("linear/1"); `tensors` hold everything else.
+    """
+
+    kind: str
+    schema_id: str
+    tensors: Tensors
+
+
+class Predictor(Protocol):
+    """The part of a model that serving needs; made from `Learner.parameters()` alone, without River or torch."""
+
+    def predict(self, batch: Batch) -> Floats:
+        """Return the probability of a positive label, float64 (rows,)."""
+        ...
+
+
+class Learner(Protocol):
+    """A model that learns incrementally and deterministically."""
+
+    @property
+    def kind(self) -> str:
+        """Class and layout of the parameters, as in `Snapshot.kind`."""
+        ...
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The inputs it takes."""
+        ...
+
+    def learn(self, batch: Batch) -> None:
+        """Learn from rows, in order. Rows may be buffered until a micro-batch is full or `flush` is called."""
+        ...
+
+    def flush(self) -> None:
+        """Learn from whatever is buffered; called before `parameters` and `snapshot`, and recorded as a cut."""
+        ...
+
+    def predict(self, batch: Batch) -> Floats:
+        """Return the probability of a positive label, float64 (rows,), without changing any state."""
+        ...
+
+    def parameters(self) -> Tensors:
+        """Return what a `Predictor` needs, as named arrays (copies)."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return the full state (copies): parameters, optimiser, scaler, counters, random state."""
+        ...
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a state; raises ValueError for another kind or schema."""
+        ...

@@ -1,0 +1,299 @@
+"""Configuration: one frozen tree, built once from defaults < file < environment < flags.
+
+A file is TOML with one table for each group (`[kafka]`, `[intake]`, …), `[models.NAME]` for each model and
+`[feature_sets."NAME@VERSION"]` for each feature set. The environment variable RHEOSTAT_KAFKA__BOOTSTRAP and the flag
+`--set kafka.bootstrap=…` both mean `kafka.bootstrap`. Where each value came from is kept and printed at start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from rheostat.learners.contract import FeatureSchema
+from rheostat.streams.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "RHEOSTAT_"
+SECRET_WORDS = ("password", "secret", "key", "token", "jaas")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """How to reach the cluster and what this pipeline's names start with there."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    prefix: str = ""
+    protocol: Literal["consumer", "classic"] = "consumer"
+    embedded: bool = False
+    data_partitions: int = 4
+    replication: int = 1
+    client: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _in_range("kafka.data_partitions", self.data_partitions, 1, 10_000)
+        _in_range("kafka.replication", self.replication, 1, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class KeysConfig:
+    """Folder of key files: `NAME.pem` private, `NAME.pub.pem` public, `pseudonym.key`; made by `rheostat keys`."""
+
+    dir: str = "keys"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeConfig:
+    """Bounds and thresholds of intake."""
+
+    bursts_enabled: bool = True
+    dedup_window_ms: int = 24 * 3_600_000
+    dedup_ids_max: int = 1_000_000
+    record_bytes_max: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class JoinConfig:
+    """Bounds of the join."""
+
+    window_ms: int = 30 * 60_000
+    default_label: float | None = None
+    waiting_predictions_max: int = 1_000_000
+    waiting_feedback_max: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LearnConfig:
+    """How often a learner publishes and saves its state."""
+
+    interval_ms: int = 40
+    base_every: int = 50
+    state_every: int = 50
+
+    def __post_init__(self) -> None:
+        _in_range("learn.interval_ms", self.interval_ms, 1, 60_000)
+        _in_range("learn.base_every", self.base_every, 1, 1_000_000)
+        _in_range("learn.state_every", self.state_every, 1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorConfig:
+    """When a loss counts as worse, and for how long a learner is held."""
+
+    enabled: bool = True
+    arl_events: int = 1_000_000
+    baseline_events: int = 2_000
+    effect: float = 0.05
+    recover_events: int = 500
+    max_hold_ms: int = 120_000
+    ack_deadline_ms: int = 5_000
+    no_data_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    member: str = "server-1"
+    keep_versions: int = 2_000
+    status_interval_ms: int = 5_000
+    prediction_queue_max: int = 100_000
+    prediction_ttl_ms: int = 30 * 60_000
+    api_keys_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model: which learner, on which features."""
+
+    learner: Literal["linear", "hashed-mlp"]
+    feature_set: str
+    seed: int = 0
+    batch_rows: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSetConfig:
+    """The inputs of a model, in order."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a process needs to know. Immutable; pass a stage only its part."""
+
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    keys: KeysConfig = field(default_factory=KeysConfig)
+    intake: IntakeConfig = field(default_factory=IntakeConfig)
+    join: JoinConfig = field(default_factory=JoinConfig)
+    learn: LearnConfig = field(default_factory=LearnConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    models: Mapping[str, ModelConfig] = field(default_factory=dict)
+    feature_sets: Mapping[str, FeatureSetConfig] = field(default_factory=dict)
+
+    def feature_schema(self, model: str) -> FeatureSchema:
+        """Return the inputs of a model. Raises ConfigError for an unknown model or feature set."""
+        if model not in self.models:
+            raise ConfigError(f"model {model!r} is not configured; known: {', '.join(sorted(self.models)) or 'none'}")
+        name = self.models[model].feature_set
+        if name not in self.feature_sets:
+            known = ", ".join(sorted(self.feature_sets)) or "none"
+            raise ConfigError(f"models.{model}.feature_set: {name!r} is not configured; known: {known}")
+        found = self.feature_sets[name]
+        return FeatureSchema(name, tuple(found.numeric), tuple(found.categorical))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration with the source of every value that is not a default."""
+
+    config: Config
+    sources: Mapping[str, str]
+
+    def describe(self) -> str:
+        """Return one line a value: name, value (secrets hidden), source."""
+        lines = []
+        for name, value in sorted(_flatten(dataclasses.asdict(self.config)).items()):
+            hidden = any(word in name.rsplit(".", 1)[-1].lower() for word in SECRET_WORDS)
+            lines.append(f"{name} = {'***' if hidden else json.dumps(value)}  ({self._source(name)})")
+        return "\n".join(lines)
+
+    def _source(self, name: str) -> str:
+        for given, source in self.sources.items():
+            if name == given or name.startswith(given + "."):
+                return source
+        return "default"
+
+
+def load(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Build the tree. `flags` and the environment give texts, parsed by the type of the value they set.
+
+    Raises ConfigError naming the value, where it came from, and what is allowed.
+    """
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        _merge(tree, _read(file), str(file), sources)
+    for variable, text in sorted((environment or {}).items()):
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
+            path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _put(tree, path, _Text(text), variable, sources)
+    for name, text in (flags or {}).items():
+        _put(tree, name.split("."), _Text(text), f"--set {name}", sources)
+    return Loaded(_build(Config, tree, ""), sources)
+
+
+class _Text(str):
+    """A value given as text, still to be parsed."""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+
+
+def _merge(tree: dict[str, Any], given: Mapping[str, Any], source: str, sources: dict[str, str], at: str = "") -> None:
+    for name, value in given.items():
+        path = f"{at}{name}"
+        if isinstance(value, dict):
+            _merge(tree.setdefault(name, {}), value, source, sources, path + ".")
+        else:
+            tree[name] = value
+            sources[path] = source
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any, source: str, sources: dict[str, str]) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
+    sources[".".join(path)] = source
+
+
+def _build(kind: Any, given: Any, at: str) -> Any:
+    if not isinstance(given, dict):
+        raise ConfigError(f"{at}: expected a table, got {given!r}")
+    hints = get_type_hints(kind)
+    known = {each.name: each for each in dataclasses.fields(kind)}
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(f"{at + '.' if at else ''}{unknown[0]}: no such setting; known: {', '.join(known)}")
+    missing = [
+        name
+        for name, each in known.items()
+        if name not in given and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{at}.{missing[0]}: must be set")
+    return kind(**{name: _value(hints[name], value, f"{at}.{name}".lstrip(".")) for name, value in given.items()})
+
+
+def _value(hint: Any, value: Any, at: str) -> Any:
+    origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, at)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{at}: expected a table, got {value!r}")
+        return {name: _value(get_args(hint)[1], each, f"{at}.{name}") for name, each in value.items()}
+    if origin is tuple:
+        items = str(value).split(",") if isinstance(value, _Text) else value
+        return tuple(_value(get_args(hint)[0], each, at) for each in items)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{at}: {str(value)!r} is not one of {', '.join(map(str, get_args(hint)))}")
+        return str(value)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or (isinstance(value, _Text) and value == ""):
+            return None
+        return _value(next(each for each in get_args(hint) if each is not type(None)), value, at)
+    return _scalar(hint, value, at)
+
+
+def _scalar(hint: Any, value: Any, at: str) -> Any:
+    try:
+        if hint is bool:
+            if isinstance(value, _Text):
+                return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
+            if isinstance(value, bool):
+                return value
+        elif hint in (int, float):
+            if isinstance(value, _Text) or (isinstance(value, int | float) and not isinstance(value, bool)):
+                return hint(value)
+        elif isinstance(value, str):
+            return str(value)
+    except (KeyError, ValueError):
+        pass
+    raise ConfigError(f"{at}: {str(value)!r} is not of type {getattr(hint, '__name__', hint)}")
+
+
+def _flatten(tree: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{at}{name}.")
+        else:
+            flat[f"{at}{name}"] = value
+    return flat
+
+
+def _in_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name}: {value} is out of range, {low} to {high}")

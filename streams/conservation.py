@@ -1,0 +1,56 @@
+"""The books of intake: cumulative counts that travel with the committed offsets, read from outside.
+
+For every partition, consumed = accepted + duplicate + quarantined + withheld + invalid, at every commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rheostat.schemas import catalogue
+from rheostat.streams.engine.block import TopicPartition
+from rheostat.streams.engine.broker import Broker
+
+OUTCOMES = ("accepted", "duplicate", "quarantined", "withheld", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Cumulative counts by partition number, as of each partition's last commit."""
+
+    by_partition: Mapping[int, Mapping[str, int]]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether what went in equals what came out, for every partition."""
+        return all(
+            counts["consumed"] == sum(counts[name] for name in OUTCOMES) for counts in self.by_partition.values()
+        )
+
+    def total(self, name: str) -> int:
+        """Return one count over all partitions."""
+        return sum(counts[name] for counts in self.by_partition.values())
+
+
+def read_books(broker: Broker) -> Books:
+    """Read the counts that intake committed."""
+    consumer = broker.static_consumer("rheostat-intake", catalogue.FEEDBACK)
+    try:
+        wanted = [each for each in consumer.take_assigned()] or _all_partitions(broker)
+        committed = consumer.committed(wanted)
+    finally:
+        consumer.close()
+    newest: dict[int, dict[str, object]] = {}
+    for at, position in committed.items():
+        if position.metadata:
+            given = json.loads(position.metadata)
+            if at.partition not in newest or given["seq"] > newest[at.partition]["seq"]:
+                newest[at.partition] = given
+    return Books({number: given["counts"] for number, given in newest.items()})  # type: ignore[misc]
+
+
+def _all_partitions(broker: Broker) -> list[TopicPartition]:
+    log = broker.log()
+    return [TopicPartition(topic, number) for topic in catalogue.FEEDBACK for number in range(log.partitions(topic))]

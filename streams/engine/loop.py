@@ -1,0 +1,279 @@
+"""The transaction loop: poll blocks, let a stage process them, commit its output and the offsets together.
+
+    assigned > opening > running > revoked         (one task for each partition number, or one for all)
+
+Every call of `step` is at most one transaction. When it cannot be committed it is aborted, the tasks it touched
+are dropped, the consumer is rewound to the committed offsets and the tasks are opened again from the log: there is one way to
+rebuild state, used after an abort, a rebalance and a restart alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from rheostat.streams.clock import Clock
+from rheostat.streams.engine.block import Block, Committed, TopicPartition
+from rheostat.streams.engine.broker import Broker
+from rheostat.streams.engine.stage import Output, Stage, Task
+from rheostat.streams.errors import Abortable, Retryable
+
+METADATA_BYTES_MAX = 4096
+ALL_PARTITIONS = -1
+"""Key of the only task of a stage whose assignment is static."""
+
+Process = Callable[[Task, Sequence[Block], int], Output]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """How much one transaction may hold, and how long a poll waits for the first records."""
+
+    records_max: int = 10_000
+    poll_timeout_ms: int = 20
+    retry_pause_ms: int = 100
+
+
+class LoopObserver(Protocol):
+    """Told what the loop did; feeds metrics and tests."""
+
+    def committed(
+        self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
+    ) -> None:
+        """One transaction was committed; records are counted by topic."""
+        ...
+
+    def aborted(self, stage: str, reason: str) -> None:
+        """One transaction was aborted."""
+        ...
+
+    def opened(self, stage: str, key: int, task: Task, seconds: float) -> None:
+        """A task was opened from the log."""
+        ...
+
+    def closed(self, stage: str, key: int) -> None:
+        """A task was dropped."""
+        ...
+
+    def lag(self, stage: str, records: int) -> None:
+        """How far the stage is behind the end of its sources."""
+        ...
+
+
+class NoObserver:
+    """Ignores everything."""
+
+    def committed(
+        self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
+    ) -> None:
+        """Ignore."""
+
+    def aborted(self, stage: str, reason: str) -> None:
+        """Ignore."""
+
+    def opened(self, stage: str, key: int, task: Task, seconds: float) -> None:
+        """Ignore."""
+
+    def closed(self, stage: str, key: int) -> None:
+        """Ignore."""
+
+    def lag(self, stage: str, records: int) -> None:
+        """Ignore."""
+
+
+def call_directly(task: Task, blocks: Sequence[Block], now_ms: int) -> Output:
+    """Process in the calling thread."""
+    return task.process(blocks, now_ms)
+
+
+class StageLoop:
+    """Runs one stage on one broker connection; used from one thread.
+
+    `slot` tells apart the workers of a stage and is part of the transactional id: a restarted worker with the same
+    slot aborts what its predecessor left open. Raises Fenced or Fatal when the process must exit, and whatever the
+    stage raises: nothing is skipped.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        broker: Broker,
+        *,
+        slot: str,
+        clock: Clock,
+        limits: LoopLimits | None = None,
+        process: Process = call_directly,
+        observer: LoopObserver | None = None,
+    ) -> None:
+        self.stage = stage
+        self._clock = clock
+        self._limits = limits or LoopLimits()
+        self._process = process
+        self._observer: LoopObserver = observer or NoObserver()
+        self._log = broker.log()
+        group = f"rheostat-{stage.name}"
+        # The producer first: registering it aborts a predecessor's open transaction, which would otherwise hold up
+        # the committed offsets.
+        self._producer = broker.transactional_producer(f"{group}-{slot}")
+        static = stage.assignment == "static"
+        self._consumer = (broker.static_consumer if static else broker.group_consumer)(group, stage.sources)
+        self._static = static
+        self._tasks: dict[int, Task] = {}
+        self._owned: set[TopicPartition] = set()
+        self._opening: set[TopicPartition] = set()
+        self._rewinding: set[TopicPartition] = set()
+        self._last_tick_ms = clock.now_ms()
+        self._closed = False
+
+    @property
+    def tasks(self) -> Mapping[int, Task]:
+        """The open tasks by partition number (`ALL_PARTITIONS` for a static stage)."""
+        return self._tasks
+
+    def run(self, stop: Event) -> None:
+        """Step until told to stop, then close."""
+        try:
+            while not stop.is_set():
+                self.step()
+        finally:
+            self.close()
+
+    def step(self) -> int:
+        """Poll once and commit at most one transaction; return how many records it consumed."""
+        blocks = self._consumer.poll(self._limits.records_max, self._limits.poll_timeout_ms)
+        self._drop_revoked(self._consumer.take_revoked())
+        assigned = self._consumer.take_assigned()
+        self._owned.update(assigned)
+        self._opening.update(assigned)
+        if self._opening and not self._open():
+            return 0
+        now_ms = self._clock.now_ms()
+        by_task = self._by_task(blocks)
+        if by_task:
+            self._transact(by_task, now_ms)
+            self._observer.lag(self.stage.name, self._consumer.lag())
+        elif self._tick_due(now_ms):
+            self._transact({key: [] for key in self._tasks}, now_ms)
+        return sum(len(block) for own in by_task.values() for block in own)
+
+    def close(self) -> None:
+        """Leave the group and release everything; an open transaction is aborted. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._producer.close()
+        self._consumer.close()
+        for key in list(self._tasks):
+            self._drop(key)
+
+    def _key(self, partition: int) -> int:
+        return ALL_PARTITIONS if self._static else partition
+
+    def _by_task(self, blocks: Iterable[Block]) -> dict[int, list[Block]]:
+        groups: dict[int, list[Block]] = {}
+        for block in blocks:
+            key = self._key(block.partition)
+            if key in self._tasks:
+                groups.setdefault(key, []).append(block)
+        return groups
+
+    def _tick_due(self, now_ms: int) -> bool:
+        return (
+            self.stage.tick_ms is not None and bool(self._tasks) and now_ms - self._last_tick_ms >= self.stage.tick_ms
+        )
+
+    def _transact(self, by_task: Mapping[int, Sequence[Block]], now_ms: int) -> None:
+        started = time.perf_counter()
+        self._last_tick_ms = now_ms
+        group = self._consumer.group_metadata()
+        records_in: dict[str, int] = {}
+        records_out: dict[str, int] = {}
+        positions: dict[TopicPartition, Committed] = {}
+        open_ = False
+        try:
+            for key, blocks in by_task.items():
+                output = self._process(self._tasks[key], blocks, now_ms)
+                if not open_ and (blocks or output.records):
+                    self._producer.begin()
+                    open_ = True
+                for out in output.records:
+                    self._producer.write(out)
+                    records_out[out.topic] = records_out.get(out.topic, 0) + len(out)
+                for block in blocks:
+                    records_in[block.topic] = records_in.get(block.topic, 0) + len(block)
+                positions.update(_positions(blocks, output.metadata))
+            if not open_:
+                return
+            if positions:
+                self._producer.send_offsets(positions, group)
+            self._producer.commit()
+        except Abortable as error:
+            self._undo(by_task, str(error))
+        else:
+            self._observer.committed(self.stage.name, records_in, records_out, time.perf_counter() - started)
+
+    def _undo(self, by_task: Mapping[int, Sequence[Block]], reason: str) -> None:
+        self._producer.abort()
+        self._observer.aborted(self.stage.name, reason)
+        for key in by_task:
+            self._drop(key)
+        again = {each for each in self._owned if self._key(each.partition) in by_task}
+        self._opening |= again
+        self._rewinding |= again
+
+    def _open(self) -> bool:
+        """Open tasks for the partitions waiting for one; false while a pending transaction hides their offsets."""
+        waiting = sorted(self._opening)
+        try:
+            committed = self._consumer.committed(waiting)
+        except Retryable:
+            return False
+        for key in sorted({self._key(each.partition) for each in waiting}):
+            mine = [each for each in waiting if self._key(each.partition) == key]
+            self._open_task(key, {each: committed[each] for each in mine})
+        self._opening.clear()
+        return True
+
+    def _open_task(self, key: int, committed: Mapping[TopicPartition, Committed]) -> None:
+        started = time.perf_counter()
+        numbers = sorted({each.partition for each in committed})
+        task = self.stage.open(numbers, committed, self._log, self._clock.now_ms())
+        self._tasks[key] = task
+        offsets = {each: position.offset for each, position in committed.items()}
+        self._consumer.rewind({each: at for each, at in offsets.items() if each in self._rewinding})
+        self._consumer.start({each: at for each, at in offsets.items() if each not in self._rewinding})
+        self._rewinding -= offsets.keys()
+        self._observer.opened(self.stage.name, key, task, time.perf_counter() - started)
+
+    def _drop_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        if not revoked:
+            return
+        self._owned.difference_update(revoked)
+        self._opening.difference_update(revoked)
+        self._rewinding.difference_update(revoked)
+        for key in {self._key(each.partition) for each in revoked}:
+            self._drop(key)
+            # Partitions of the same number that stay need their task anew.
+            left = {each for each in self._owned if self._key(each.partition) == key}
+            self._rewinding |= left - self._opening
+            self._opening |= left
+
+    def _drop(self, key: int) -> None:
+        if self._tasks.pop(key, None) is not None:
+            self._observer.closed(self.stage.name, key)
+
+
+def _positions(blocks: Sequence[Block], metadata: str) -> dict[TopicPartition, Committed]:
+    if len(metadata.encode()) > METADATA_BYTES_MAX:
+        raise ValueError(f"commit metadata has {len(metadata.encode())} bytes, at most {METADATA_BYTES_MAX} fit")
+    positions: dict[TopicPartition, Committed] = {}
+    for block in blocks:
+        at = TopicPartition(block.topic, block.partition)
+        before = positions.get(at)
+        if before is not None and before.offset is not None and block.offsets[0] < before.offset:
+            raise AssertionError(f"{at}: offset {block.offsets[0]} comes after {before.offset}")
+        positions[at] = Committed(block.next_offset, metadata)
+    return positions

@@ -1,0 +1,160 @@
+"""A real Kafka (KRaft, one node) on this machine, from the jars that deploy/kafka/pom.xml names.
+
+Needs Java 17 or later; Maven only the first time, to fetch the jars into a cache. `python -m
+rheostat.streams.local.kafka` runs one in the foreground until Ctrl-C and prints its address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rheostat.streams.errors import ConfigError
+from rheostat.streams.local.process import free_ports, stop, wait_for_port
+
+START_TIMEOUT_S = 60.0
+_HEAP = ("-Xms256m", "-Xmx512m")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalKafka:
+    """A running node: its address, process and folder (data and log)."""
+
+    bootstrap: str
+    pid: int
+    folder: Path
+
+
+def find_deploy_folder() -> Path:
+    """Return deploy/kafka of the checkout this package runs from, or of the present folder."""
+    checkout = Path(__file__).resolve().parents[2]
+    for root in (checkout, Path.cwd()):
+        if (root / "deploy/kafka/pom.xml").is_file():
+            return root / "deploy/kafka"
+    raise ConfigError(
+        "deploy/kafka/pom.xml not found: run from a checkout of Rheostat, or name the folder (--deploy FOLDER)"
+    )
+
+
+def fetch_jars(deploy: Path, cache: Path | None = None) -> Path:
+    """Return a folder with Kafka's jars, fetched by Maven unless it is there. `cache` is the folder of all caches."""
+    pom = deploy / "pom.xml"
+    root = cache or Path(os.path.expanduser("~/.cache")) / "rheostat"
+    jars = root / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    if jars.is_dir():
+        return jars
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ConfigError("Maven (mvn) not found: it fetches Kafka's jars the first time; install maven")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as scratch:
+        fetched = Path(scratch) / "jars"
+        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ConfigError(f"Maven could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
+        # Renamed when complete, so a folder under its final name is never half-filled; a rival may have been first.
+        try:
+            fetched.rename(jars)
+        except OSError:
+            if not jars.is_dir():
+                raise
+    return jars
+
+
+def find_java() -> str:
+    """Return the `java` executable, from JAVA_HOME or PATH."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home) / "bin")) if home else None
+    java = java or shutil.which("java")
+    if java is None:
+        raise ConfigError("Java not found: a local Kafka needs Java 17 or later (for example openjdk-17-jre-headless)")
+    return java
+
+
+def write_config(folder: Path, deploy: Path, port: int, controller_port: int) -> Path:
+    """Write server.properties: the committed settings plus ports and folders."""
+    settings = (
+        f"listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n"
+        f"advertised.listeners=BROKER://127.0.0.1:{port}\n"
+        f"controller.quorum.voters=1@127.0.0.1:{controller_port}\n"
+        f"log.dirs={folder / 'data'}\n"
+    )
+    config = folder / "server.properties"
+    config.write_text((deploy / "server.properties").read_text() + "\n" + settings)
+    return config
+
+
+def format_storage(java: Sequence[str], config: Path) -> None:
+    """Prepare the log folder of a new node."""
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ConfigError(f"Kafka's storage could not be prepared:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+@contextmanager
+def local_kafka(
+    *, deploy: Path | None = None, cache: Path | None = None, jars: Path | None = None, port: int = 0
+) -> Iterator[LocalKafka]:
+    """Run a node for the length of a `with` block: free ports (or `port`), a folder of its own, deleted at the end."""
+    deploy = deploy or find_deploy_folder()
+    java = [find_java(), *_HEAP, "-cp", f"{jars or fetch_jars(deploy, cache)}/*"]
+    free, controller_port = free_ports(2)
+    port = port or free
+    with tempfile.TemporaryDirectory(prefix="rheostat-kafka-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        config = write_config(folder, deploy, port, controller_port)
+        format_storage(java, config)
+        log = folder / "kafka.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*java, "kafka.Kafka", str(config)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C goes to this process, which ends the node in order.
+                start_new_session=True,
+            )
+        try:
+            wait_for_port(process, port, log, START_TIMEOUT_S)
+            yield LocalKafka(f"127.0.0.1:{port}", process.pid, folder)
+        finally:
+            stop(process)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one node until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m rheostat.streams.local.kafka", description=__doc__)
+    parser.add_argument("--port", type=int, default=9092, help="port to listen on (0: any free one)")
+    parser.add_argument("--deploy", type=Path, help="folder with pom.xml and server.properties")
+    parser.add_argument("--cache", type=Path, help="folder for the fetched jars (default ~/.cache/rheostat)")
+    options = parser.parse_args(arguments)
+    ended = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: ended.set())
+    try:
+        with local_kafka(deploy=options.deploy, cache=options.cache, port=options.port) as node:
+            print(node.bootstrap, flush=True)
+            ended.wait()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The pipeline as a table: stages, what they read and what they write. Worker, CLI and diagrams derive from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rheostat.schemas import catalogue
+from rheostat.streams.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One row of the topology. `per_model` stages run once for each configured model."""
+
+    name: str
+    sources: tuple[str, ...]
+    outputs: tuple[str, ...]
+    what: str
+    per_model: bool = False
+
+
+TOPOLOGY: tuple[StageRow, ...] = (
+    StageRow(
+        "intake",
+        catalogue.FEEDBACK,
+        (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER),
+        "normalise, validate, check consent, drop duplicates, score bursts, weigh",
+    ),
+    StageRow(
+        "join",
+        (catalogue.PREDICTIONS, catalogue.LEDGER),
+        (catalogue.EXAMPLES,),
+        "match feedback with the prediction it is about",
+    ),
+    StageRow(
+        "learn",
+        (catalogue.EXAMPLES, catalogue.MODELS_COMMANDS),
+        (catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS, catalogue.MODELS_STATUS),
+        "test, then train; publish versions; go back on command",
+        per_model=True,
+    ),
+    StageRow(
+        "monitor",
+        (catalogue.EVALUATIONS, catalogue.MODELS_STATUS),
+        (catalogue.DECISIONS, catalogue.ALERTS, catalogue.MODELS_COMMANDS),
+        "watch the loss, decide, command",
+    ),
+)
+
+SERVING = StageRow(
+    "serve",
+    (catalogue.MODELS, catalogue.MODELS_COMMANDS),
+    (catalogue.PREDICTIONS, catalogue.MODELS_STATUS),
+    "follow the model topic, answer requests, log predictions",
+)
+
+
+def stage_names() -> tuple[str, ...]:
+    """Return the names `rheostat worker --stages` takes."""
+    return tuple(row.name for row in TOPOLOGY)
+
+
+def rows(names: Iterable[str]) -> list[StageRow]:
+    """Return the rows with these names, in pipeline order. Raises ConfigError for an unknown one."""
+    wanted = set(names)
+    if unknown := sorted(wanted - set(stage_names())):
+        raise ConfigError(f"no stage is called {unknown[0]!r}; stages are {', '.join(stage_names())}")
+    return [row for row in TOPOLOGY if row.name in wanted]
+
+
+def diagram() -> str:
+    """Draw the pipeline as text, one stage a paragraph: sources, stage, outputs."""
+    drawn = []
+    for row in (*TOPOLOGY, SERVING):
+        name = f"{row.name} (one for each model)" if row.per_model else row.name
+        drawn.append(
+            "\n".join(
+                [
+                    *(
+                        f"  {source} ──┐" if index == 0 else f"  {source} ──┤"
+                        for index, source in enumerate(row.sources)
+                    ),
+                    f"    [{name}]  {row.what}",
+                    *(f"      └──► {output}" for output in row.outputs),
+                ]
+            )
+        )
+    return "\n\n".join(drawn)
+
+
+def mermaid() -> str:
+    """Return the pipeline as a Mermaid flow chart."""
+    lines = ["flowchart LR"]
+    for row in (*TOPOLOGY, SERVING):
+        lines.append(f"  {row.name}[{row.name}]")
+        lines.extend(f"  {_node(source)}([{source}]) --> {row.name}" for source in row.sources)
+        lines.extend(f"  {row.name} --> {_node(output)}([{output}])" for output in row.outputs)
+    return "\n".join(lines)
+
+
+def _node(topic: str) -> str:
+    return "t_" + topic.replace(".", "_")
