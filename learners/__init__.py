@@ -1,0 +1,1 @@
+"""Learners: what is learned from batches, what serves it, and what watches it. No Kafka, no clock, no files."""

@@ -1,0 +1,1 @@
+"""Topics, record schemas and their bytes on the wire; imports nothing else of Rheostat."""

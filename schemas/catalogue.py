@@ -88,9 +88,7 @@ def _feedback(name: str, purpose: str) -> Topic:
     )
 
 
-def _data(
-    name: str, key: str, writer: str, purpose: str, days: int, bytes_max: int = _RECORD_BYTES_MAX
-) -> Topic:
+def _data(name: str, key: str, writer: str, purpose: str, days: int, bytes_max: int = _RECORD_BYTES_MAX) -> Topic:
     return Topic(
         name,
         key,
@@ -108,14 +106,10 @@ _ALL = (
     _feedback(FEEDBACK_IMPLICIT, "clicks, dwell, dismissals, copies, undos"),
     _feedback(FEEDBACK_OUTCOME, "what came of it: conversions, completed tasks, escalations"),
     # Longer than the window of duplicates (24 h by default) and never compacted: intake rebuilds the ids from them.
-    _data(
-        LEDGER, "prediction_id, else subject_id", "intake", "every accepted event, with weight and origin", 30
-    ),
+    _data(LEDGER, "prediction_id, else subject_id", "intake", "every accepted event, with weight and origin", 30),
     _data(QUARANTINE, "prediction_id, else subject_id", "intake", "events held back; can be released", 30),
     # Larger than any feedback record: it holds the record's own bytes and says what is wrong.
-    _data(
-        DEADLETTER, "as it came", "intake", "records that cannot be used, original bytes kept", 30, 17 * _MIB
-    ),
+    _data(DEADLETTER, "as it came", "intake", "records that cannot be used, original bytes kept", 30, 17 * _MIB),
     _data(EXAMPLES, "prediction_id", "join", "features, label, weight; what learners learn from", 30),
     Topic(
         EVALUATIONS,
@@ -158,9 +152,7 @@ _ALL = (
     Topic(ALERTS, "rule", ("monitor",), "incidents opened and closed", 90 * _DAY_MS, cloudevents=True),
     Topic(DECISIONS, "model", ("monitor",), "verdicts with everything they rest on", cloudevents=True),
     Topic(AUDIT, "object", ("all",), "actions that someone may ask about later", cloudevents=True),
-    Topic(
-        PRIVACY_COMMANDS, "subject_id", ("people",), "consent changes and erasure requests", cloudevents=True
-    ),
+    Topic(PRIVACY_COMMANDS, "subject_id", ("people",), "consent changes and erasure requests", cloudevents=True),
     Topic(PRIVACY_RECEIPTS, "subject", ("all",), "signed proof of what was done", cloudevents=True),
 )
 
@@ -186,13 +178,10 @@ def topic_settings(data_partitions: int = DATA_PARTITIONS, replication: int = 1)
     neither loses records nor stops the pipeline.
     """
     if data_partitions < 1 or replication < 1:
-        raise ValueError(
-            f"data_partitions ({data_partitions}) and replication ({replication}) must be at least 1"
-        )
+        raise ValueError(f"data_partitions ({data_partitions}) and replication ({replication}) must be at least 1")
     insync = {"min.insync.replicas": "2" if replication >= 3 else "1"}
     return [
-        TopicSettings(topic.name, topic.partitions(data_partitions), {**topic.config(), **insync})
-        for topic in _ALL
+        TopicSettings(topic.name, topic.partitions(data_partitions), {**topic.config(), **insync}) for topic in _ALL
     ]
 
 

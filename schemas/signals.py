@@ -138,15 +138,13 @@ def normalise(kind: str, value: float) -> float:
     """Map one value to [0, 1]; raises KeyError for an unknown kind, ValueError for a value out of its range."""
     known = KINDS[kind]
     if not known.low <= value <= known.high:
-        raise ValueError(
-            f"value: {value} is not in [{known.low:g}, {known.high:g}] ({known.unit}) for {kind}"
-        )
+        raise ValueError(f"value: {value} is not in [{known.low:g}, {known.high:g}] ({known.unit}) for {kind}")
     code = np.array([NAMES.index(kind)], np.int32)
     return float(_map(code, np.array([value], np.float64))[0])
 
 
 def _accepted(channel: Channel) -> Mask:
-    return np.asarray((_CHANNELS == channel) | (_CHANNELS == "any"))
+    return np.asarray((channel == _CHANNELS) | (_CHANNELS == "any"))
 
 
 def _map(codes: NDArray[np.int32], values: Floats) -> Floats:
@@ -168,6 +166,4 @@ def _row(kind: Kind) -> str:
     good = "high" if kind.polarity > 0 else "low"
     unit = f"{kind.unit}, {kind.half:g} is half way" if kind.half else kind.unit
     channel = kind.channel or "any"
-    return (
-        f"| `{kind.name}` | {channel} | {unit} | {good} | {kind.weight:g} | {kind.basis} | {kind.meaning} |\n"
-    )
+    return f"| `{kind.name}` | {channel} | {unit} | {good} | {kind.weight:g} | {kind.basis} | {kind.meaning} |\n"

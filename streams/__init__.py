@@ -1,0 +1,1 @@
+"""How feedback flows: engine, stages, serving, client and command line."""

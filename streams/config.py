@@ -19,6 +19,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rheostat.learners.contract import FeatureSchema
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.intake.settings import BurstSettings
+from rheostat.streams.join.settings import JoinSettings
 
 ENVIRONMENT_PREFIX = "RHEOSTAT_"
 SECRET_WORDS = ("password", "secret", "key", "token", "jaas")
@@ -34,11 +36,13 @@ class KafkaConfig:
     embedded: bool = False
     data_partitions: int = 4
     replication: int = 1
+    poll_ms: int = 20
     client: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _in_range("kafka.data_partitions", self.data_partitions, 1, 10_000)
         _in_range("kafka.replication", self.replication, 1, 10)
+        _in_range("kafka.poll_ms", self.poll_ms, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,7 @@ class IntakeConfig:
     dedup_window_ms: int = 24 * 3_600_000
     dedup_ids_max: int = 1_000_000
     record_bytes_max: int = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class JoinConfig:
-    """Bounds of the join."""
-
-    window_ms: int = 30 * 60_000
-    default_label: float | None = None
-    waiting_predictions_max: int = 1_000_000
-    waiting_feedback_max: int = 100_000
+    bursts: BurstSettings = field(default_factory=BurstSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +111,8 @@ class ModelConfig:
 
     learner: Literal["linear", "hashed-mlp"]
     feature_set: str
-    seed: int = 0
-    batch_rows: int = 256
+    seed: int = 1
+    batch_rows: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ class Config:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
-    join: JoinConfig = field(default_factory=JoinConfig)
+    join: JoinSettings = field(default_factory=JoinSettings)
     learn: LearnConfig = field(default_factory=LearnConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rheostat.schemas import catalogue
 from rheostat.streams.engine.block import TopicPartition
@@ -34,23 +35,35 @@ class Books:
         return sum(counts[name] for counts in self.by_partition.values())
 
 
+class BooksReader:
+    """Reads the counts that intake committed, again and again; close it when done."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._consumer = broker.static_consumer("rheostat-intake", catalogue.FEEDBACK)
+        log = broker.log()
+        self._partitions = [
+            TopicPartition(topic, number) for topic in catalogue.FEEDBACK for number in range(log.partitions(topic))
+        ]
+
+    def read(self) -> Books:
+        """Return the books as of now. Raises Retryable while a transaction on the offsets is pending for long."""
+        newest: dict[int, dict[str, Any]] = {}
+        for at, position in self._consumer.committed(self._partitions).items():
+            if position.metadata:
+                given = json.loads(position.metadata)
+                if at.partition not in newest or given["seq"] > newest[at.partition]["seq"]:
+                    newest[at.partition] = given
+        return Books({number: given["counts"] for number, given in newest.items()})
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._consumer.close()
+
+
 def read_books(broker: Broker) -> Books:
-    """Read the counts that intake committed."""
-    consumer = broker.static_consumer("rheostat-intake", catalogue.FEEDBACK)
+    """Read the counts once."""
+    reader = BooksReader(broker)
     try:
-        wanted = [each for each in consumer.take_assigned()] or _all_partitions(broker)
-        committed = consumer.committed(wanted)
+        return reader.read()
     finally:
-        consumer.close()
-    newest: dict[int, dict[str, object]] = {}
-    for at, position in committed.items():
-        if position.metadata:
-            given = json.loads(position.metadata)
-            if at.partition not in newest or given["seq"] > newest[at.partition]["seq"]:
-                newest[at.partition] = given
-    return Books({number: given["counts"] for number, given in newest.items()})  # type: ignore[misc]
-
-
-def _all_partitions(broker: Broker) -> list[TopicPartition]:
-    log = broker.log()
-    return [TopicPartition(topic, number) for topic in catalogue.FEEDBACK for number in range(log.partitions(topic))]
+        reader.close()

@@ -1,0 +1,1 @@
+"""What a service uses to send feedback; needs the base install only."""

@@ -1,8 +1,8 @@
 """A simulated crowd of reviewers: who says what about which answer, and when. Pure; seeded; no network.
 
-Honest reviewers are right most of the time. A brigade of fresh accounts judges one target wrongly at a high rate. In the
-poisoning, established accounts are taken over and answer the opposite at their ordinary rate. The crowd knows the real
-labels; the pipeline never sees them.
+Honest reviewers are right most of the time. A brigade of fresh accounts judges one target wrongly at a high rate. In
+the poisoning, established accounts are taken over and answer the opposite at their ordinary rate. The crowd knows the
+real labels; the pipeline never sees them.
 """
 
 from __future__ import annotations

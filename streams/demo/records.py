@@ -58,7 +58,7 @@ def phishing() -> RecordSet:
 
 
 def wiki_edits(folder: Path) -> RecordSet:
-    """Return the labelled edits in `folder`, in the order they were made. Raises ConfigError when they are not there."""
+    """Return the labelled edits in `folder`, in the order they were made. Raises ConfigError without them."""
     rows = sorted((row for name in ("training", "testing") for row in _read(folder / f"{name}.tsv.gz")), key=_edit)
     records = tuple(
         RealRecord(

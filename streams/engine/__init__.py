@@ -1,0 +1,1 @@
+"""The engine: brokers, blocks, stages, and the loop that joins them."""

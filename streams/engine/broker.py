@@ -17,6 +17,7 @@ class TopicSpec:
     name: str
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
+    replication: int = 1
 
 
 class GroupMetadata(Protocol):

@@ -1,7 +1,7 @@
 """The Faust shell: one agent for each stage, fed through a channel by the stage's transaction loop.
 
-This is the only module that builds Faust objects. Faust gives the worker, supervision, agents and signals; its own consumer,
-producer, conductor and tables stay off. A pump thread for each stage runs the `StageLoop`; every set of blocks
+This is the only module that builds Faust objects. Faust gives the worker, supervision, agents and signals; its own
+consumer, producer, conductor and tables stay off. A pump thread for each stage runs the `StageLoop`; every set of blocks
 goes through the stage's channel to its agent, which processes it and sets the result on the work's future. An error
 ends the process: Faust would restart the agent and skip the blocks.
 """
@@ -46,7 +46,7 @@ class Work:
     done: concurrent.futures.Future[Output] = field(default_factory=concurrent.futures.Future)
 
 
-class _AgentsOnly(BootStrategy):  # type: ignore[misc]
+class _AgentsOnly(BootStrategy):
     """Starts sensors and agents; nothing of Faust's that talks to Kafka."""
 
     enable_kafka = False
@@ -56,7 +56,7 @@ class _AgentsOnly(BootStrategy):  # type: ignore[misc]
         return [*self.sensors(), *self.agents()]
 
 
-class _App(faust.App):  # type: ignore[misc]
+class _App(faust.App):
     BootStrategy = _AgentsOnly
 
 
@@ -158,8 +158,8 @@ def run_worker(loops: dict[str, MakeLoop], *, loglevel: str = "WARNING") -> None
         app.agent(channel, name=f"rheostat.{name}", supervisor_strategy=CrashingSupervisor)(_agent_for(pump))
         pumps.append(pump)
 
-    @app.service  # type: ignore[untyped-decorator]
-    class Pumps(faust.Service):  # type: ignore[misc]
+    @app.service
+    class Pumps(faust.Service):
         """Starts the pumps once the agents listen; a failed pump crashes the worker."""
 
         async def on_started(self) -> None:

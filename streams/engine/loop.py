@@ -3,8 +3,8 @@
     assigned > opening > running > revoked         (one task for each partition number, or one for all)
 
 Every call of `step` is at most one transaction. When it cannot be committed it is aborted, the tasks it touched
-are dropped, the consumer is rewound to the committed offsets and the tasks are opened again from the log: there is one way to
-rebuild state, used after an abort, a rebalance and a restart alike.
+are dropped, the consumer is rewound to the committed offsets and the tasks are opened again from the log: there is
+one way to rebuild state, used after an abort, a rebalance and a restart alike.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ class StageLoop:
         self._owned: set[TopicPartition] = set()
         self._opening: set[TopicPartition] = set()
         self._rewinding: set[TopicPartition] = set()
+        self._next: dict[TopicPartition, int] = {}
         self._last_tick_ms = clock.now_ms()
         self._closed = False
 
@@ -148,10 +149,11 @@ class StageLoop:
         assigned = self._consumer.take_assigned()
         self._owned.update(assigned)
         self._opening.update(assigned)
-        if self._opening and not self._open():
-            return 0
-        now_ms = self._clock.now_ms()
+        # Before tasks are opened: what was polled for a task that is to be opened again is read again as well.
         by_task = self._by_task(blocks)
+        if self._opening:
+            self._open()
+        now_ms = self._clock.now_ms()
         if by_task:
             self._transact(by_task, now_ms)
             self._observer.lag(self.stage.name, self._consumer.lag())
@@ -204,7 +206,7 @@ class StageLoop:
                     records_out[out.topic] = records_out.get(out.topic, 0) + len(out)
                 for block in blocks:
                     records_in[block.topic] = records_in.get(block.topic, 0) + len(block)
-                positions.update(_positions(blocks, output.metadata))
+                positions.update(self._positions(blocks, output.metadata))
             if not open_:
                 return
             if positions:
@@ -224,18 +226,17 @@ class StageLoop:
         self._opening |= again
         self._rewinding |= again
 
-    def _open(self) -> bool:
-        """Open tasks for the partitions waiting for one; false while a pending transaction hides their offsets."""
+    def _open(self) -> None:
+        """Open tasks for the partitions waiting for one, unless a pending transaction still hides their offsets."""
         waiting = sorted(self._opening)
         try:
             committed = self._consumer.committed(waiting)
         except Retryable:
-            return False
+            return
         for key in sorted({self._key(each.partition) for each in waiting}):
             mine = [each for each in waiting if self._key(each.partition) == key]
             self._open_task(key, {each: committed[each] for each in mine})
         self._opening.clear()
-        return True
 
     def _open_task(self, key: int, committed: Mapping[TopicPartition, Committed]) -> None:
         started = time.perf_counter()
@@ -246,6 +247,7 @@ class StageLoop:
         self._consumer.rewind({each: at for each, at in offsets.items() if each in self._rewinding})
         self._consumer.start({each: at for each, at in offsets.items() if each not in self._rewinding})
         self._rewinding -= offsets.keys()
+        self._next.update((each, at or 0) for each, at in offsets.items())
         self._observer.opened(self.stage.name, key, task, time.perf_counter() - started)
 
     def _drop_revoked(self, revoked: Sequence[TopicPartition]) -> None:
@@ -265,15 +267,13 @@ class StageLoop:
         if self._tasks.pop(key, None) is not None:
             self._observer.closed(self.stage.name, key)
 
-
-def _positions(blocks: Sequence[Block], metadata: str) -> dict[TopicPartition, Committed]:
-    if len(metadata.encode()) > METADATA_BYTES_MAX:
-        raise ValueError(f"commit metadata has {len(metadata.encode())} bytes, at most {METADATA_BYTES_MAX} fit")
-    positions: dict[TopicPartition, Committed] = {}
-    for block in blocks:
-        at = TopicPartition(block.topic, block.partition)
-        before = positions.get(at)
-        if before is not None and before.offset is not None and block.offsets[0] < before.offset:
-            raise AssertionError(f"{at}: offset {block.offsets[0]} comes after {before.offset}")
-        positions[at] = Committed(block.next_offset, metadata)
-    return positions
+    def _positions(self, blocks: Sequence[Block], metadata: str) -> dict[TopicPartition, Committed]:
+        if (size := len(metadata.encode())) > METADATA_BYTES_MAX:
+            raise ValueError(f"commit metadata of {self.stage.name} has {size} bytes, at most {METADATA_BYTES_MAX} fit")
+        positions: dict[TopicPartition, Committed] = {}
+        for block in blocks:
+            at = TopicPartition(block.topic, block.partition)
+            assert block.offsets[0] >= self._next[at], f"{at}: offset {block.offsets[0]} read after {self._next[at]}"
+            self._next[at] = block.next_offset
+            positions[at] = Committed(block.next_offset, metadata)
+        return positions

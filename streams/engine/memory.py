@@ -8,7 +8,7 @@ is `fail_next`. Waits use real time (`timeout_ms`), everything else the given cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.clock import Clock
@@ -18,6 +18,7 @@ from rheostat.streams.engine.memory_cluster import Cluster
 from rheostat.streams.engine.memory_consumer import MemoryGroupConsumer, MemoryStaticConsumer, read_runs
 from rheostat.streams.engine.memory_log import PartitionLog
 from rheostat.streams.engine.memory_producer import MemoryTransactionalProducer
+from rheostat.streams.engine.trim import skip_older
 from rheostat.streams.errors import Abortable, Retryable
 
 _READ_RECORDS = 10_000
@@ -170,38 +171,17 @@ class MemoryLog:
     def _blocks(self, log: PartitionLog, position: int, end: int, since_ms: int | None) -> Iterator[Block]:
         while position < end:
             with self._cluster.changed:
-                start = position
-                if not self._cluster.wait(lambda: log.last_stable_offset > start, self._wait_ms):
-                    raise Retryable(f"a transaction stays open at {log.topic}[{log.partition}] offset {start}")
-                block, position = log.read(start, _READ_RECORDS, end)
+                self._await_stable(log, position)
+                block, position = log.read(position, _READ_RECORDS, end)
             if block is not None and since_ms is not None:
                 block = skip_older(block, since_ms)
                 since_ms = since_ms if block is None else None
             if block is not None:
                 yield block
 
-
-def skip_older(block: Block, since_ms: int) -> Block | None:
-    """Drop the leading records before a time: a commit marker's own time can make a search by time start early."""
-    for index, timestamp in enumerate(block.timestamps_ms):
-        if timestamp >= since_ms:
-            return _tail(block, index)
-    return None
-
-
-def _tail(block: Block, index: int) -> Block:
-    if index == 0:
-        return block
-    headers = None if block.headers is None else block.headers[index:]
-    return Block(
-        block.topic,
-        block.partition,
-        block.offsets[index:],
-        block.keys[index:],
-        block.values[index:],
-        block.timestamps_ms[index:],
-        headers,
-    )
+    def _await_stable(self, log: PartitionLog, position: int) -> None:
+        if not self._cluster.wait(lambda: log.last_stable_offset > position, self._wait_ms):
+            raise Retryable(f"a transaction stays open at {log.topic}[{log.partition}] offset {position}")
 
 
 class MemoryTailer:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Condition, RLock
 
 from rheostat.streams.clock import Clock
-from rheostat.streams.engine.block import Committed, OutBlock, TopicPartition
+from rheostat.streams.engine.block import OutBlock, TopicPartition
 from rheostat.streams.engine.memory_group import Group
 from rheostat.streams.engine.memory_log import PartitionLog, Transaction
 from rheostat.streams.errors import Abortable, ConfigError, Fenced
@@ -76,8 +76,8 @@ class Cluster:
         """Commit or abort: records and offsets become visible, or never do, all at once."""
         transaction.state = "committed" if commit else "aborted"
         if commit:
-            for (group, partition), (offset, metadata) in transaction.offsets.items():
-                self.group(group).offsets[partition] = Committed(offset, metadata)
+            for (group, partition), position in transaction.offsets.items():
+                self.group(group).offsets[partition] = position
         for log in transaction.logs:
             log.end(transaction, self.clock.now_ms())
         del self._open[transaction.transactional_id]

@@ -79,9 +79,7 @@ class _Consumer:
         """Return stable committed positions; raises Retryable if a transaction on them stays open."""
         with self._cluster.fault("committed"):
             name = self._group.name
-            if not self._cluster.wait(
-                lambda: not self._cluster.offsets_pending(name, partitions), self._wait_ms
-            ):
+            if not self._cluster.wait(lambda: not self._cluster.offsets_pending(name, partitions), self._wait_ms):
                 raise Retryable(f"a transaction holds offsets of group {name}")
             return {tp: self._group.offsets.get(tp, Committed(None, "")) for tp in partitions}
 

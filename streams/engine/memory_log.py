@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from rheostat.streams.engine.block import Block, Headers, OutBlock, TopicPartition
+from rheostat.streams.engine.block import Block, Committed, Headers, OutBlock, TopicPartition
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +16,7 @@ class Transaction:
     transactional_id: str
     state: Literal["open", "committed", "aborted"] = "open"
     logs: list[PartitionLog] = field(default_factory=list)
-    offsets: dict[tuple[str, TopicPartition], tuple[int, str]] = field(default_factory=dict)
+    offsets: dict[tuple[str, TopicPartition], Committed] = field(default_factory=dict)
 
 
 class Entry(NamedTuple):

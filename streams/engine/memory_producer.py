@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rheostat.streams.engine.block import OutBlock, TopicPartition
+from rheostat.streams.engine.block import Committed, OutBlock, TopicPartition
 from rheostat.streams.engine.broker import GroupMetadata
 from rheostat.streams.engine.memory_cluster import Cluster
 from rheostat.streams.engine.memory_group import Membership
@@ -46,10 +46,8 @@ class MemoryTransactionalProducer:
             self._broken = True
             raise
 
-    def send_offsets(
-        self, offsets: Mapping[TopicPartition, int], metadata: str, group: GroupMetadata
-    ) -> None:
-        """Add consumed positions (next offset to read) to the open transaction."""
+    def send_offsets(self, positions: Mapping[TopicPartition, Committed], group: GroupMetadata) -> None:
+        """Add consumed positions (next offset to read, with metadata) to the open transaction, in one request."""
         transaction = self._open("send_offsets")
         if not isinstance(group, Membership):
             raise TypeError("group metadata of another broker")
@@ -57,11 +55,9 @@ class MemoryTransactionalProducer:
             with self._cluster.fault("send_offsets"):
                 self._check()
                 self._cluster.group(group.group).check(group)
-                if len(metadata.encode()) > METADATA_BYTES_MAX:
+                if any(len(each.metadata.encode()) > METADATA_BYTES_MAX for each in positions.values()):
                     raise Abortable(f"offset metadata exceeds {METADATA_BYTES_MAX} bytes")
-                transaction.offsets.update(
-                    {(group.group, tp): (offset, metadata) for tp, offset in offsets.items()}
-                )
+                transaction.offsets.update({(group.group, tp): each for tp, each in positions.items()})
         except Abortable:
             self._broken = True
             raise

@@ -1,0 +1,1 @@
+"""Feedback meets the prediction it is about: examples to learn from."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema
-from rheostat.learners.features import batch_from_columns
+from rheostat.learners.features import batch_from_columns, select
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block
 from rheostat.streams.errors import Corrupt
@@ -40,29 +40,27 @@ class Examples:
         rows = np.flatnonzero((self.offsets >= start) & (self.offsets < end))
         return self._take(rows, max(start, self.start), min(end, self.end))
 
-    def without(self, start: int, end: int | None) -> Examples:
-        """Return what is left when offsets in [start, end) are taken out; no end means to the last."""
-        inside = self.offsets >= start
-        if end is not None:
-            inside &= self.offsets < end
-        return self if not inside.any() else self._take(np.flatnonzero(~inside), self.start, self.end)
+    def row(self, index: int) -> Examples:
+        """Return one example."""
+        offset = int(self.offsets[index])
+        return self._take(np.asarray([index]), offset, offset + 1)
+
+    def without(self, start: int, end: int | None) -> list[Examples]:
+        """Return what is left when offsets in [start, end) are taken out, in at most two runs."""
+        before = self.within(self.start, min(start, self.end))
+        after = self.within(max(end, self.start), self.end) if end is not None else None
+        return [part for part in (before, after) if part is not None and len(part)]
 
     def _take(self, rows: NDArray[np.intp], start: int, end: int) -> Examples:
-        batch = Batch(
-            self.batch.schema_id,
-            self.batch.numeric[rows],
-            self.batch.categorical[rows],
-            self.batch.label[rows],
-            self.batch.weight[rows],
-        )
-        return Examples(self.partition, start, end, self.offsets[rows], self.records.take(pa.array(rows)), batch)
+        records = self.records.take(pa.array(rows))
+        return Examples(self.partition, start, end, self.offsets[rows], records, select(self.batch, rows))
 
 
 def decode_examples(block: Block, schema: FeatureSchema) -> Examples:
     """Decode a block of `examples` and keep those a learner of this feature set can learn from.
 
-    Examples of other feature sets are left out, and so are examples whose features do not fit the schema (wrong number,
-    not finite): whoever wrote the prediction got them wrong, and no learner may fall over them.
+    Examples of other feature sets are left out, and so are those that do not fit the schema (wrong number of features,
+    not finite, label outside [0, 1]): whoever wrote the prediction got them wrong, and no learner may fall over them.
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
     decoded = codec.decode_block(catalogue.EXAMPLES, block.values)
@@ -91,17 +89,18 @@ def _usable(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.bool_]
     if not finite.all():
         parents = np.asarray(pc.list_parent_indices(numeric), dtype=np.int64)
         usable[parents[~finite]] = False
-    return usable
+    label, weight = (np.asarray(records.column(name), dtype=np.float64) for name in ("label", "weight"))
+    return usable & (label >= 0.0) & (label <= 1.0) & (weight >= 0.0) & np.isfinite(weight)
 
 
 def _batch(records: pa.RecordBatch, schema: FeatureSchema) -> Batch:
     rows = records.num_rows
-    numeric = np.asarray(records.column("numeric").flatten(), dtype=np.float64)
+    numeric = np.asarray(records.column("numeric").flatten(), dtype=np.float64).reshape(rows, len(schema.numeric))
     texts = records.column("categorical").flatten().to_pylist()
     width = len(schema.categorical)
     return batch_from_columns(
         schema,
-        numeric.reshape(rows, len(schema.numeric)),
+        numeric,
         [texts[index::width] for index in range(width)],
         np.asarray(records.column("label"), dtype=np.float64),
         np.asarray(records.column("weight"), dtype=np.float64),

@@ -19,4 +19,4 @@ class LearnSettings:
     state_every: int = 50
     chunk_bytes_max: int = 900_000
     probes_max: int = 4
-    refuse_commands_of: tuple[str, ...] = ()
+    status_interval_ms: int = 5_000

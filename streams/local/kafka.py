@@ -49,10 +49,15 @@ def find_deploy_folder() -> Path:
     )
 
 
+def default_cache() -> Path:
+    """Return the folder of Rheostat's caches: ${XDG_CACHE_HOME:-~/.cache}/rheostat."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rheostat"
+
+
 def fetch_jars(deploy: Path, cache: Path | None = None) -> Path:
-    """Return a folder with Kafka's jars, fetched by Maven unless it is there. `cache` is the folder of all caches."""
+    """Return a folder with Kafka's jars, fetched by Maven unless it is there."""
     pom = deploy / "pom.xml"
-    root = cache or Path(os.path.expanduser("~/.cache")) / "rheostat"
+    root = cache or default_cache()
     jars = root / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
     if jars.is_dir():
         return jars

@@ -1,0 +1,1 @@
+"""Serving: follow the models topic, answer requests, log predictions, say what runs."""

@@ -1,0 +1,235 @@
+"""`HashedMLP`: embeddings of hashed categories and scaled numbers into a small network, learned by torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
+from rheostat.learners.layout import check_settings, settings_tensor, take
+from rheostat.learners.microbatch import MicroBatcher
+from rheostat.learners.predictors import HASHED_MLP, MlpPredictor, table_rows
+from rheostat.learners.scaling import RunningScale
+
+DENSE = ("hidden.weight", "hidden.bias", "output.weight", "output.bias")
+_EPSILON = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class DeepSettings:
+    """How the network is built and learns.
+
+    table_bits: the table has 2**table_bits rows, each `dim` numbers. batch_rows: one step per this many rows.
+    memory: share of the sum of squared gradients kept at each step of Adagrad; below 1 it goes on following changes
+    for ever, 1 is Adagrad proper. weight_max: larger weights count as this. seed: of the first parameters.
+    """
+
+    table_bits: int = 16
+    dim: int = 8
+    hidden: int = 32
+    batch_rows: int = 64
+    learning_rate: float = 0.1
+    memory: float = 0.999
+    l2: float = 0.0
+    signed_log: bool = True
+    input_clip: float = 5.0
+    weight_max: float = 10.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.table_bits <= 26 or self.dim < 1 or self.hidden < 1:
+            raise ValueError("need table_bits in [0, 26], dim >= 1 and hidden >= 1")
+        if not self.learning_rate > 0.0 or not 0.0 < self.memory <= 1.0 or self.l2 < 0.0:
+            raise ValueError("need learning_rate > 0, memory in (0, 1] and l2 >= 0")
+
+
+class HashedMLP:
+    """One hidden layer over embeddings and numbers, learned by Adagrad; only touched rows of the table are updated.
+
+    A row of weight w has its gradient multiplied by w; the mean of a micro-batch is taken over rows, and weight 0 is
+    not seen at all. Deterministic: one thread, seeded first parameters, no random numbers afterwards. A step
+    after which a parameter is not finite is undone and counted.
+    """
+
+    kind = HASHED_MLP
+
+    def __init__(self, schema: FeatureSchema, settings: DeepSettings | None = None) -> None:
+        self._schema = schema
+        self._settings = settings or DeepSettings()
+        self._pending = MicroBatcher(schema, self._settings.batch_rows)
+        self._scale = RunningScale(len(schema.numeric), self._settings.signed_log, self._settings.input_clip)
+        self._table, self._dense = _first_parameters(schema, self._settings)
+        self._table_squares = torch.zeros_like(self._table)
+        self._dense_squares = torch.zeros_like(self._dense)
+        self._touched = np.zeros(self._table.shape[0], np.bool_)
+        self._learned_rows = self._steps = self._undone = 0
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The inputs it takes."""
+        return self._schema
+
+    @property
+    def steps_undone(self) -> int:
+        """How many steps were undone because a parameter was no longer finite."""
+        return self._undone
+
+    def learn(self, batch: Batch) -> None:
+        """Learn from rows, in order; a step is made whenever `batch_rows` rows are there."""
+        with _one_thread():
+            for rows in self._pending.add(batch):
+                self._step(rows)
+
+    def flush(self) -> None:
+        """Make a last, smaller step from the rows that wait."""
+        with _one_thread():
+            for rows in self._pending.drain():
+                self._step(rows)
+
+    def predict(self, batch: Batch) -> Floats:
+        """Return the probability of a positive label, float64 (rows,); waiting rows have no part in it."""
+        dense = {name: value.numpy() for name, value in self._parts(self._dense).items()}
+        hidden = dense["hidden.weight"], dense["hidden.bias"]
+        output = dense["output.weight"], dense["output.bias"]
+        table: NDArray[np.float32] = self._table.numpy()
+        return MlpPredictor(self._schema, self._scale.frozen(), table, hidden, output).predict(batch)
+
+    def touched_rows(self) -> dict[str, NDArray[np.int64]]:
+        """Return the rows of "table" that changed since the last call (or since `restore`), rising."""
+        rows = np.flatnonzero(self._touched)
+        self._touched[:] = False
+        return {"table": rows.astype(np.int64)}
+
+    def parameters(self) -> Tensors:
+        """Return what `predictors.predictor("hashed-mlp/1", ...)` needs."""
+        dense = {name: _array(value) for name, value in self._parts(self._dense).items()}
+        return {"table": _array(self._table), **dense, **self._scale.frozen().tensors()}
+
+    def snapshot(self) -> Snapshot:
+        """Return the full state, including rows that wait for their micro-batch."""
+        tensors: Tensors = {
+            "table": _array(self._table),
+            "table.squares": _array(self._table_squares),
+            "dense": _array(self._dense),
+            "dense.squares": _array(self._dense_squares),
+            "counters": np.array([self._learned_rows, self._steps, self._undone], np.int64),
+            "settings": settings_tensor(asdict(self._settings)),
+            **self._scale.tensors(),
+            **self._pending.tensors(),
+        }
+        return Snapshot(self.kind, self._schema.id, tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a state; ValueError for another kind, schema or settings, and nothing is changed then."""
+        if (snapshot.kind, snapshot.schema_id) != (self.kind, self._schema.id):
+            found = f"{snapshot.kind!r} of {snapshot.schema_id!r}"
+            raise ValueError(f"snapshot is of {found}, expected {self.kind!r} of {self._schema.id!r}")
+        fresh = HashedMLP(self._schema, self._settings)
+        fresh._take_over(snapshot.tensors)
+        self.__dict__ = fresh.__dict__
+
+    def _take_over(self, tensors: Tensors) -> None:
+        check_settings(tensors, asdict(self._settings))
+        self._table = _tensor(tensors, "table", self._table)
+        self._table_squares = _tensor(tensors, "table.squares", self._table)
+        self._dense = _tensor(tensors, "dense", self._dense)
+        self._dense_squares = _tensor(tensors, "dense.squares", self._dense)
+        self._learned_rows, self._steps, self._undone = take(tensors, "counters", np.int64, (3,)).tolist()
+        self._scale.restore(tensors)
+        self._pending.restore(tensors)
+
+    def _step(self, batch: Batch) -> None:
+        if self._schema.numeric:
+            self._scale.update(batch.numeric)
+        self._learned_rows += len(batch)
+        rows, places = np.unique(table_rows(batch.categorical, self._table.shape[0]), return_inverse=True)
+        index = torch.from_numpy(rows)
+        vectors = self._table[index].requires_grad_()
+        dense = self._dense.detach().requires_grad_()
+        loss = self._loss(batch, vectors, torch.from_numpy(places.reshape(batch.categorical.shape)), dense)
+        dense_gradient, gradient = torch.autograd.grad(loss, (dense, vectors))
+        with torch.no_grad():
+            self._descend(index, vectors, gradient, dense_gradient)
+
+    def _loss(self, batch: Batch, vectors: Tensor, places: Tensor, dense: Tensor) -> Tensor:
+        scaled = torch.from_numpy(self._scale.frozen().apply(batch.numeric)).float()
+        weight = np.minimum(batch.weight, self._settings.weight_max)
+        present = torch.from_numpy(batch.categorical != 0)
+        logits = forward(scaled, functional.embedding(places, vectors), present, self._parts(dense))
+        label, weights = torch.from_numpy(batch.label).float(), torch.from_numpy(weight).float()
+        return functional.binary_cross_entropy_with_logits(logits, label, weights)
+
+    def _descend(self, index: Tensor, vectors: Tensor, gradient: Tensor, dense_gradient: Tensor) -> None:
+        """Make the step, unless it leads to a parameter that is not finite."""
+        table, table_squares = self._adagrad(vectors, gradient, self._table_squares[index])
+        dense, dense_squares = self._adagrad(self._dense, dense_gradient, self._dense_squares)
+        # A sum is finite only if all its terms are.
+        sums = [float(tensor.sum()) for tensor in (table, table_squares, dense, dense_squares)]
+        if not all(math.isfinite(total) for total in sums):
+            self._undone += 1
+            return
+        self._table[index], self._table_squares[index] = table, table_squares
+        self._dense, self._dense_squares = dense, dense_squares
+        self._touched[index.numpy()] = True
+        self._steps += 1
+
+    def _adagrad(self, value: Tensor, gradient: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moved parameter and its new sum of squared gradients; the arguments stay as they are."""
+        if self._settings.l2:
+            gradient = gradient.add(value, alpha=self._settings.l2)
+        total = (squares * self._settings.memory).addcmul_(gradient, gradient)
+        moved = value.addcdiv(gradient, total.sqrt().add_(_EPSILON), value=-self._settings.learning_rate)
+        return moved, total
+
+    def _parts(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return views of a vector with all dense parameters, by name; one vector makes one step instead of four."""
+        inputs = len(self._schema.numeric) + len(self._schema.categorical) * self._settings.dim
+        units = self._settings.hidden
+        shapes = ((inputs, units), (units,), (units,), (1,))
+        parts = torch.split_with_sizes(flat, [math.prod(shape) for shape in shapes])
+        return {name: part.view(shape) for name, part, shape in zip(DENSE, parts, shapes, strict=True)}
+
+
+def forward(numeric: Tensor, embedded: Tensor, present: Tensor, dense: dict[str, Tensor]) -> Tensor:
+    """Return the logits (rows,) for scaled numbers, embeddings (rows, categories, dim) and which are present."""
+    categories = (embedded * present.unsqueeze(-1)).flatten(1)
+    inputs = torch.cat([numeric, categories], dim=1)
+    hidden = functional.relu(torch.addmm(dense["hidden.bias"], inputs, dense["hidden.weight"]))
+    return hidden @ dense["output.weight"] + dense["output.bias"]
+
+
+def _first_parameters(schema: FeatureSchema, settings: DeepSettings) -> tuple[Tensor, Tensor]:
+    """Return small random embeddings, and a layer by He et al. (2015) before an output that says 1/2 for any input."""
+    random = torch.Generator().manual_seed(settings.seed)
+    inputs = len(schema.numeric) + len(schema.categorical) * settings.dim
+    table = torch.randn(2**settings.table_bits, settings.dim, generator=random) * 0.1
+    weight = torch.randn(inputs * settings.hidden, generator=random) * (2.0 / max(inputs, 1)) ** 0.5
+    return table, torch.cat([weight, torch.zeros(2 * settings.hidden + 1)])
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.numpy().copy()
+    return array
+
+
+def _tensor(tensors: Tensors, name: str, like: Tensor) -> Tensor:
+    return torch.from_numpy(take(tensors, name, np.float32, tuple(like.shape)).copy())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the machine: with several threads the last bits differ."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

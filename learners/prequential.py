@@ -1,0 +1,104 @@
+"""Test-then-train in numbers: what a block of scored examples says, in sums that can be added up, and ROC AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rheostat.learners.contract import Floats
+
+LOG_LOSS_CLIP = 1e-6
+
+LABEL_AGES = ("under 1m", "under 1h", "under 1d", "under 7d", "7d and over")
+"""Buckets of the time from prediction to label, youngest first."""
+
+_AGE_ENDS_MS = (60_000, 3_600_000, 86_400_000, 604_800_000)
+_AGES = len(LABEL_AGES)
+_SUMS = ("weight_sum", "brier_sum", "brier_squared_sum", "log_loss_sum", "error_sum", "score_sum", "label_sum")
+
+
+def cells(
+    score: Floats,
+    label: Floats,
+    weight: Floats,
+    segment: Sequence[str | None],
+    label_age_ms: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """Return the `cells` of an evaluation: one for each (segment, label age) that occurs, in that order.
+
+    score: predicted before the example was learned, in [0, 1]. label in [0, 1]; from 0.5 on it counts as positive for
+    `error_sum`. segment: None is the empty text. All arguments have one length. Losses are not weighted, so that each
+    Brier loss is in [0, 1] and `count` of them can feed a detector. The cells of two blocks add up field by field.
+    """
+    if not len(score) == len(label) == len(weight) == len(segment) == len(label_age_ms):
+        raise ValueError("score, label, weight, segment and label_age_ms must have one length")
+    if not len(score):
+        return []
+    segments = np.array(["" if name is None else name for name in segment], dtype=np.str_)
+    names, codes = np.unique(segments, return_inverse=True)
+    codes = codes * _AGES + label_age_codes(label_age_ms)
+    present, places = np.unique(codes, return_inverse=True)
+    columns = [np.bincount(places, values, len(present)).tolist() for values in _losses(score, label, weight)]
+    counts = np.bincount(places, minlength=len(present)).tolist()
+    return [
+        {
+            "segment": str(names[code // _AGES]),
+            "label_age": LABEL_AGES[code % _AGES],
+            "count": count,
+            **dict(zip(_SUMS, sums, strict=True)),
+        }
+        for code, count, sums in zip(present.tolist(), counts, zip(*columns, strict=True), strict=True)
+    ]
+
+
+def label_age_codes(label_age_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the index in `LABEL_AGES` of each age; a negative age (clocks disagree) counts as the youngest."""
+    return np.searchsorted(np.array(_AGE_ENDS_MS), label_age_ms, side="right").astype(np.int64)
+
+
+def roc_auc(score: Floats, label: Floats) -> float | None:
+    """Return the chance that a positive (label at least 0.5) scores above a negative, ties counting half.
+
+    None when one of the classes is absent. Computed from mid-ranks (Mann and Whitney), in n log n.
+    """
+    positive = label >= 0.5
+    positives = int(positive.sum())
+    negatives = len(label) - positives
+    if not positives or not negatives:
+        return None
+    _, places, counts = np.unique(score, return_inverse=True, return_counts=True)
+    mid_ranks = np.cumsum(counts) - (counts - 1) / 2.0
+    rank_sum = float(mid_ranks[places][positive].sum())
+    return (rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives)
+
+
+class RollingAUC:
+    """ROC AUC over the last `window` examples."""
+
+    def __init__(self, window: int) -> None:
+        if window < 2:
+            raise ValueError(f"window must hold at least 2 examples, got {window}")
+        self._window = window
+        self._score = np.zeros(0)
+        self._label = np.zeros(0)
+
+    def add(self, score: Floats, label: Floats) -> None:
+        """Take in scored examples, in order, forgetting the oldest beyond the window."""
+        self._score = np.concatenate([self._score, score])[-self._window :]
+        self._label = np.concatenate([self._label, label])[-self._window :]
+
+    def value(self) -> float | None:
+        """Return the AUC of the examples in the window, None while one of the classes is absent."""
+        return roc_auc(self._score, self._label)
+
+
+def _losses(score: Floats, label: Floats, weight: Floats) -> tuple[Floats, ...]:
+    """Return what each example adds to the sums of a cell, in the order of `_SUMS`."""
+    brier = (score - label) ** 2
+    clipped = np.clip(score, LOG_LOSS_CLIP, 1.0 - LOG_LOSS_CLIP)
+    log_loss = -(label * np.log(clipped) + (1.0 - label) * np.log1p(-clipped))
+    error = ((score >= 0.5) != (label >= 0.5)).astype(np.float64)
+    return weight, brier, brier * brier, log_loss, error, score, label

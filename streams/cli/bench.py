@@ -1,0 +1,101 @@
+"""`rheostat bench`: measurements that print JSON with the machine and the versions they were taken on."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from rheostat.streams.cli.options import Bootstrap, Json, connect
+from rheostat.streams.config import KafkaConfig
+
+app = typer.Typer(help="Measure this installation; real Kafka, started here unless --bootstrap is given.")
+
+
+@app.command()
+def freshness(
+    rate: Annotated[int, typer.Option("--rate", help="Feedback events a second.")] = 5_000,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long to measure.")] = 30.0,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure feedback produced → first served prediction by a version that learned it (simulated input).
+
+    Example: `rheostat bench freshness --rate 5000 --seconds 30 --json`
+    """
+    from rheostat.streams.bench.freshness import GROUPS, SCHEMA, bench_freshness
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.local.pipeline import prepare
+    from rheostat.streams.provision import create_topics
+
+    with _kafka(bootstrap) as (address, folder), _progress("freshness") as progress:
+        pipeline = prepare(folder, address, SCHEMA, GROUPS, prefix=f"bench-{uuid.uuid4().hex[:8]}.")
+        broker = connect(pipeline.config.kafka)
+        create_topics(broker, pipeline.config.kafka.data_partitions, 1)
+        found = bench_freshness(broker, pipeline, folder, rate, seconds, progress)
+    _print({**found, **machine()}, as_json)
+
+
+@app.command()
+def intake(
+    records: Annotated[int, typer.Option("--records", help="How many events.")] = 1_000_000,
+    contender: Annotated[
+        bool, typer.Option("--contender", help="Take part in a comparison: input and output come by the environment.")
+    ] = False,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure intake, exactly once, one worker (simulated input).
+
+    Example: `rheostat bench intake --json`
+    """
+    from rheostat.streams.bench.machine import machine
+
+    if contender:
+        from rheostat.streams.bench import contender as comparison
+
+        comparison.main()
+        return
+    from rheostat.streams.bench.intake import bench_intake
+
+    with _kafka(bootstrap) as (address, _):
+        found = bench_intake(connect_with_prefix(address), records)
+    _print({**found, **machine()}, as_json)
+
+
+def connect_with_prefix(address: str) -> Any:
+    """Open a broker whose topics are this run's alone."""
+    return connect(KafkaConfig(bootstrap=address, prefix=f"bench-{uuid.uuid4().hex[:8]}."))
+
+
+@contextmanager
+def _kafka(bootstrap: str | None) -> Iterator[tuple[str, Path]]:
+    """Give a cluster's address, a local one of our own if need be, and a folder for the run."""
+    from rheostat.streams.local.kafka import local_kafka
+
+    with tempfile.TemporaryDirectory(prefix="rheostat-bench-") as name:
+        if bootstrap is not None:
+            yield bootstrap, Path(name)
+        else:
+            with local_kafka() as running:
+                yield running.bootstrap, Path(name)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    with Progress(console=Console(file=sys.stderr), transient=True) as shown:
+        task = shown.add_task(what, total=1.0)
+        yield lambda done: shown.update(task, completed=done)
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    print(json.dumps(found) if as_json else json.dumps(found, indent=2))

@@ -1,0 +1,46 @@
+"""Options that several verbs share, and what they become."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rheostat.streams import config as configuration
+from rheostat.streams.config import KafkaConfig, Loaded
+from rheostat.streams.engine.broker import Broker
+from rheostat.streams.errors import ConfigError
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, such as kafka.prefix=team1. May be repeated.")
+]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka address, HOST:PORT.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+
+
+def load(config: Path | None, settings: list[str] | None, bootstrap: str | None = None) -> Loaded:
+    """Build the configuration from file, environment and flags. Raises ConfigError."""
+    flags: dict[str, str] = {}
+    for text in settings or []:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"--set {text!r}: write it as name=value, such as --set kafka.prefix=team1")
+        flags[name] = value
+    if bootstrap is not None:
+        flags["kafka.bootstrap"] = bootstrap
+    return configuration.load(config, os.environ, flags)
+
+
+def connect(kafka: KafkaConfig) -> Broker:
+    """Open the broker of a configuration. Raises ConfigError when none answers."""
+    from rheostat.streams.engine.kafka import KafkaBroker
+
+    overrides = dict(kafka.client)
+    if kafka.embedded:
+        from rheostat.streams.local.embedded import EMBEDDED_OVERRIDES
+
+        overrides = {**EMBEDDED_OVERRIDES, **overrides}
+    return KafkaBroker(kafka.bootstrap, prefix=kafka.prefix, protocol=kafka.protocol, overrides=overrides)

@@ -1,0 +1,61 @@
+"""`rheostat serve`: answer prediction requests with the newest verified versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rheostat.streams.cli.options import Bootstrap, ConfigFile, Settings, connect, load
+from rheostat.streams.errors import ConfigError
+
+
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on.")] = None,
+    member: Annotated[str | None, typer.Option("--member", help="Name of this server in models.status.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Follow the model topic and serve /predict, /healthz, /models and /metrics.
+
+    Example: `rheostat serve --port 8080 --config rheostat.toml`
+    """
+    from rheostat.streams.models.signing import load_key_ring
+    from rheostat.streams.serving.follower import FollowerSettings
+    from rheostat.streams.serving.http import HttpSettings
+    from rheostat.streams.serving.server import ServerSettings
+    from rheostat.streams.serving.server import serve as run_server
+
+    given = {"serve.host": host, "serve.port": port, "serve.member": member}
+    flags = [f"{name}={value}" for name, value in given.items() if value is not None]
+    loaded = load(config, [*(settings or []), *flags], bootstrap)
+    print(loaded.describe(), flush=True)
+    wanted = loaded.config.serve
+    follower = FollowerSettings(
+        member=wanted.member,
+        models=tuple(loaded.config.models),
+        keep_versions=wanted.keep_versions,
+        status_interval_ms=wanted.status_interval_ms,
+    )
+    answers = HttpSettings(prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=_api_keys(wanted.api_keys_file))
+    run_server(
+        connect(loaded.config.kafka),
+        ServerSettings(follower, answers, wanted.host, wanted.port, wanted.prediction_queue_max),
+        load_key_ring(Path(loaded.config.keys.dir)),
+    )
+
+
+def _api_keys(file: str | None) -> tuple[str, ...]:
+    """Return the keys in a file, one a line; none without a file."""
+    if file is None:
+        return ()
+    try:
+        found = tuple(line.strip() for line in Path(file).read_text().splitlines() if line.strip())
+    except OSError as error:
+        raise ConfigError(f"serve.api_keys_file: cannot read {file}: {error.strerror}") from error
+    if not found:
+        raise ConfigError(f"serve.api_keys_file: {file} has no key; one a line is expected")
+    return found

@@ -1,0 +1,93 @@
+"""The librdkafka settings that the guarantees rest on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+logger = logging.getLogger("rheostat.kafka")
+
+Setting = str | int | float | bool
+RECORD_BYTES_MAX = 17 * 1024 * 1024
+TRANSACTION_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How to reach a cluster. `overrides` go to every client, the other two to consumers or producers only.
+
+    prefix: put before every topic, group and transactional id, to keep pipelines on one cluster apart.
+    protocol: "consumer" (KIP-848, Kafka 4 and later) or "classic" (older clusters; eager range).
+    instance_id: static membership of group consumers, classic protocol only.
+    """
+
+    bootstrap: str
+    prefix: str = ""
+    protocol: Literal["consumer", "classic"] = "consumer"
+    instance_id: str | None = None
+    overrides: Mapping[str, Setting] = field(default_factory=dict)
+    consumer_overrides: Mapping[str, Setting] = field(default_factory=dict)
+    producer_overrides: Mapping[str, Setting] = field(default_factory=dict)
+
+    def common(self) -> dict[str, object]:
+        """Return what every client needs."""
+        return {
+            "bootstrap.servers": self.bootstrap,
+            "message.max.bytes": RECORD_BYTES_MAX + 65_536,
+            "logger": logger,
+            **self.overrides,
+        }
+
+    def reader(self, group: str, *, eof: bool) -> dict[str, object]:
+        """Return settings for a consumer with explicit assignment; committed() is stable by read_committed."""
+        return {
+            **self.common(),
+            "group.id": self.prefix + group,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": eof,
+            "fetch.wait.max.ms": 20,
+            "fetch.error.backoff.ms": 20,
+            "queued.min.messages": 100_000,
+            "max.poll.interval.ms": 60_000,
+            **self.consumer_overrides,
+        }
+
+    def member(self, group: str) -> dict[str, object]:
+        """Return settings for a group member; range co-partitions several topics, the other assignors do not."""
+        settings = self.reader(group, eof=False)
+        if self.protocol == "consumer":
+            return {**settings, "group.protocol": "consumer", "group.remote.assignor": "range"}
+        static = {} if self.instance_id is None else {"group.instance.id": self.prefix + self.instance_id}
+        classic = {"partition.assignment.strategy": "range", "session.timeout.ms": 6_000}
+        return {**classic, **settings, **static}
+
+    def producer(self) -> dict[str, object]:
+        """Return settings for any producer: acknowledged by all replicas, keys placed as Java clients do."""
+        return {
+            **self.common(),
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 1_000_000,
+            **self.producer_overrides,
+        }
+
+    def transactional(self, transactional_id: str) -> dict[str, object]:
+        """Return settings for a transactional producer.
+
+        retry.backoff.ms: a transaction that follows closely on another is refused until the markers of the first
+        are written; librdkafka's default back-off would make that 100 ms.
+        """
+        return {
+            "retry.backoff.ms": 5,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            **self.producer(),
+            "transactional.id": self.prefix + transactional_id,
+        }

@@ -1,0 +1,113 @@
+"""What arrived in one call: the blocks of one partition number, decoded and put behind each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rheostat.schemas import catalogue
+from rheostat.schemas.codec import Decoded, Failure, arrow_schema, decode_block
+from rheostat.schemas.signals import Channel, Signals, read_signals
+from rheostat.streams.engine.block import Block
+
+Longs = NDArray[np.int64]
+Rows = NDArray[np.intp]
+
+CHANNELS: dict[str, Channel] = {
+    catalogue.FEEDBACK_EXPLICIT: "explicit",
+    catalogue.FEEDBACK_IMPLICIT: "implicit",
+    catalogue.FEEDBACK_OUTCOME: "outcome",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Decodable feedback events, one row each, columnar.
+
+    `batch` has the fields that the three feedback schemas share. `block` says in which block of the call a row came,
+    `at` its place in all of them one behind the other.
+    """
+
+    batch: pa.RecordBatch
+    signals: Signals
+    block: Longs
+    at: Longs
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, rows: Rows) -> Arrivals:
+        """Return some rows, in this order."""
+        if len(rows) == len(self):
+            return self
+        signals = Signals(*(getattr(self.signals, each.name)[rows] for each in fields(Signals)))
+        return Arrivals(self.batch.take(pa.array(rows)), signals, self.block[rows], self.at[rows])
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """Return a column of numbers; null is NaN."""
+        return np.asarray(self.batch.column(name).to_numpy(zero_copy_only=False), np.float64)
+
+    @property
+    def times_ms(self) -> Longs:
+        """When the events occurred."""
+        return np.asarray(self.batch.column("occurred_at").view(pa.int64()).to_numpy(), np.int64)
+
+
+def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, list[list[Failure]]]:
+    """Decode blocks; return what could be decoded, and for each block what could not and why."""
+    decoded = [_decode(block, record_bytes_max) for block in blocks]
+    starts = itertools.accumulate(map(len, blocks), initial=0)
+    parts = [
+        _part(index, start, block.topic, each)
+        for index, (start, block, each) in enumerate(zip(starts, blocks, decoded, strict=False))
+    ]
+    return _joined(parts), [each.failures for each in decoded]
+
+
+def _decode(block: Block, record_bytes_max: int) -> Decoded:
+    """Decode a block; records that are too large are not even looked into."""
+    values = [value or b"" for value in block.values] if None in block.values else block.values
+    sizes = np.fromiter(map(len, values), np.int64, len(block))  # type: ignore[arg-type]
+    too_large = np.flatnonzero(sizes > record_bytes_max)
+    if not len(too_large):
+        return decode_block(block.topic, block.values)
+    rest = np.flatnonzero(sizes <= record_bytes_max)
+    decoded = decode_block(block.topic, [block.values[row] for row in rest.tolist()])
+    failures = [
+        Failure(row, "payload", f"has {sizes[row]} bytes, at most {record_bytes_max} are allowed")
+        for row in too_large.tolist()
+    ]
+    failures += [each._replace(row=int(rest[each.row])) for each in decoded.failures]
+    return Decoded(decoded.batch, rest[decoded.rows], sorted(failures))
+
+
+def _part(index: int, start: int, topic: str, decoded: Decoded) -> Arrivals:
+    batch = decoded.batch
+    values = np.asarray(batch.column("value").to_numpy(zero_copy_only=False), np.float64)
+    signals = read_signals(batch.column("kind"), values, CHANNELS[topic])
+    return Arrivals(batch, signals, np.full(len(decoded.rows), index, np.int64), decoded.rows + start)
+
+
+def _joined(parts: Sequence[Arrivals]) -> Arrivals:
+    parts = [part for part in parts if len(part)]
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        none = np.empty(0, np.int64)
+        empty = arrow_schema(catalogue.FEEDBACK_EXPLICIT).empty_table().combine_chunks()
+        batch = pa.RecordBatch.from_arrays([pa.array([], each.type) for each in empty.schema], schema=empty.schema)
+        return Arrivals(batch, read_signals(batch.column("kind"), np.empty(0), "explicit"), none, none)
+    signals = Signals(*(_concatenated(parts, each.name) for each in fields(Signals)))
+    batch = pa.concat_batches([part.batch for part in parts])
+    block, at = (np.concatenate([getattr(part, name) for part in parts]) for name in ("block", "at"))
+    return Arrivals(batch, signals, block, at)
+
+
+def _concatenated(parts: Sequence[Arrivals], name: str) -> Any:
+    return np.concatenate([getattr(part.signals, name) for part in parts])

@@ -1,0 +1,41 @@
+"""What became of every event of one partition: counts that must balance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Cumulative counts of one partition number over all source topics, exact across restarts.
+
+    consumed = accepted + duplicate + quarantined + withheld + invalid, always. `misplaced` events (in a partition other
+    than their key's) and `dedup_evicted` ids (given up for lack of memory while they still counted) are extra.
+    """
+
+    consumed: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    withheld: int = 0
+    invalid: int = 0
+    misplaced: int = 0
+    dedup_evicted: int = 0
+
+    @property
+    def imbalance(self) -> int:
+        """Events consumed less events accounted for; anything but 0 is a fault of ours."""
+        return self.consumed - self.accepted - self.duplicate - self.quarantined - self.withheld - self.invalid
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def as_json(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> Counts:
+        """Read counts by name; a missing one is 0."""
+        return cls(**{each.name: int(given.get(each.name, 0)) for each in fields(cls)})

@@ -1,0 +1,152 @@
+"""What intake remembers of one partition, and how it is rebuilt from the log alone."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rheostat.schemas import catalogue
+from rheostat.schemas.codec import decode_fields
+from rheostat.schemas.signals import codes_of
+from rheostat.streams.engine.block import Block, Committed, TopicPartition
+from rheostat.streams.engine.stage import Log
+from rheostat.streams.errors import Corrupt
+from rheostat.streams.intake.bursts import BurstScorer, Events
+from rheostat.streams.intake.counts import Counts
+from rheostat.streams.intake.deduplicate import Deduplicator, Mask, repeated
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.intake.settings import IntakeSettings
+
+_ID_FIELDS = 1
+_EVENT_FIELDS = 11
+"""Leading fields of a ledger entry to decode: the id alone, or everything up to `occurred_at`."""
+
+_BURST_RECORDS = 200_000
+_BURST_BLOCK = 5_000
+
+
+@dataclass(slots=True)
+class Memory:
+    """The state of one partition number.
+
+    `accepted` and `held` know the ids written to the ledger and to quarantine. They are two, each with a watermark of
+    its own, because the order of records across two topics is not in the log: each is restored from one topic exactly.
+    `transactions` counts calls, so that of several committed positions the newest is known.
+    """
+
+    accepted: Deduplicator
+    held: Deduplicator
+    bursts: BurstScorer | None
+    counts: Counts = field(default_factory=Counts)
+    transactions: int = 0
+
+    def duplicates(self, ids: Fingerprints) -> Mask:
+        """Return which rows repeat a known id or an earlier row."""
+        return self.accepted.seen(ids) | self.held.seen(ids) | repeated(ids)
+
+    def metadata(self) -> str:
+        """Return what must be known exactly as of a commit and is not in the outputs, as JSON."""
+        facts = {
+            "seq": self.transactions,
+            "watermark_ms": self.accepted.watermark_ms,
+            "held_watermark_ms": self.held.watermark_ms,
+            "counts": self.counts.as_json(),
+        }
+        return json.dumps(facts, separators=(",", ":"))
+
+
+def fresh_memory(settings: IntakeSettings) -> Memory:
+    """Return the state before the first event."""
+    return Memory(
+        Deduplicator(settings.dedup_window_ms, settings.dedup_ids_max),
+        Deduplicator(settings.dedup_window_ms, settings.dedup_ids_max),
+        BurstScorer(settings.bursts) if settings.bursts_enabled else None,
+    )
+
+
+def restored_memory(
+    settings: IntakeSettings, partition: int, committed: Mapping[TopicPartition, Committed], log: Log
+) -> Memory:
+    """Rebuild the state as of the committed positions. Raises Corrupt if the outputs do not reach their watermark.
+
+    Without metadata (nothing committed yet, or positions set by hand) everything in the outputs is folded.
+    """
+    memory = fresh_memory(settings)
+    facts = _newest_facts(committed.values())
+    memory.transactions = int(facts.get("seq", 0))
+    memory.counts = Counts.from_json(facts.get("counts", {}))
+    tails: list[Iterable[Events]] = []
+    for topic, ids, watermark_ms in (
+        (catalogue.LEDGER, memory.accepted, facts.get("watermark_ms")),
+        (catalogue.QUARANTINE, memory.held, facts.get("held_watermark_ms")),
+    ):
+        since_ms = None if watermark_ms is None else watermark_ms - settings.dedup_window_ms
+        if facts and watermark_ms is None:
+            continue  # nothing was ever written there
+        tails.append(_fold(topic, partition, ids, log, since_ms, settings.bursts_enabled))
+        if watermark_ms is not None and (ids.watermark_ms is None or ids.watermark_ms < watermark_ms):
+            raise Corrupt(
+                f"{topic}[{partition}]",
+                f"its newest event is of {ids.watermark_ms}, but {watermark_ms} was committed; "
+                "records are missing, so duplicates would not be found",
+            )
+    for ids in (memory.accepted, memory.held):
+        ids.take_evicted()  # counted when it happened first
+    if memory.bursts is not None:
+        for events in _by_time([each for tail in tails for each in tail]):
+            memory.bursts.score(events)
+    return memory
+
+
+def _newest_facts(committed: Iterable[Committed]) -> dict[str, Any]:
+    found = [json.loads(each.metadata) for each in committed if each.offset is not None and each.metadata]
+    return max(found, key=lambda facts: int(facts["seq"]), default={})
+
+
+def _fold(
+    topic: str, partition: int, ids: Deduplicator, log: Log, since_ms: int | None, with_events: bool
+) -> Iterable[Events]:
+    """Remember the ids of one output; return the newest of its events, if wanted."""
+    newest: deque[Events] = deque()
+    held = 0
+    for block in log.read(topic, partition, since_ms=since_ms):
+        batch = decode_fields(topic, block.values, _EVENT_FIELDS if with_events else _ID_FIELDS)
+        ids.remember(fingerprints(batch.column("event_id")), np.asarray(block.timestamps_ms, np.int64))
+        if with_events:
+            newest.append(_events(batch, block))
+            held += len(block)
+            while held - len(newest[0]) >= _BURST_RECORDS:
+                held -= len(newest.popleft())
+    return newest
+
+
+def _events(batch: pa.RecordBatch, block: Block) -> Events:
+    return Events(
+        batch.column("target_id"),
+        batch.column("subject"),
+        codes_of(batch.column("kind")),
+        np.asarray(batch.column("value").to_numpy(), np.float64),
+        np.asarray(block.timestamps_ms, np.int64),
+    )
+
+
+def _by_time(parts: list[Events]) -> Iterator[Events]:
+    """Put events of both outputs into the order of their times, which is nearly the one they came in."""
+    if not parts:
+        return
+    times = np.concatenate([part.times_ms for part in parts])
+    order = np.argsort(times, kind="stable")
+    targets = pa.concat_arrays([part.targets for part in parts])
+    actors = pa.concat_arrays([part.actors for part in parts])
+    kinds = np.concatenate([part.kinds for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    for start in range(0, len(order), _BURST_BLOCK):
+        rows = order[start : start + _BURST_BLOCK]
+        at = pa.array(rows)
+        yield Events(targets.take(at), actors.take(at), kinds[rows], values[rows], times[rows])

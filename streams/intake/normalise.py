@@ -1,0 +1,56 @@
+"""Builds ledger entries from events: normalised values, pseudonyms, weight, suspicion and origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rheostat.streams.engine.block import Block
+from rheostat.streams.intake.arrivals import CHANNELS, Arrivals
+
+Floats = NDArray[np.float64]
+
+_AS_THEY_ARE = ("event_id", "prediction_id", "target_id", "kind", "segment", "retracts", "occurred_at", "source")
+
+
+def certainties(arrivals: Arrivals) -> Floats:
+    """Return the user's own certainty, 1 where none was given."""
+    column = arrivals.batch.column("certainty")
+    if column.null_count == len(column):
+        return np.ones(len(column))
+    return np.asarray(column.fill_null(1.0).to_numpy(zero_copy_only=False), np.float64)
+
+
+def entries(
+    arrivals: Arrivals,
+    blocks: Sequence[Block],
+    subjects: pa.StringArray,
+    certainty: Floats,
+    weight: Floats,
+    suspicion: Floats,
+    reasons: pa.Array,
+) -> pa.RecordBatch:
+    """Return the rows of `feedback.ledger`; those of `feedback.quarantine` have the same fields."""
+    columns = {name: arrivals.batch.column(name) for name in _AS_THEY_ARE}
+    columns["subject"] = subjects
+    columns["channel"] = _by_block(arrivals, [CHANNELS[block.topic] for block in blocks])
+    columns["value"] = pa.array(arrivals.signals.normalised)
+    columns["certainty"] = pa.array(certainty)
+    columns["weight"] = pa.array(weight)
+    columns["suspicion"] = pa.array(suspicion)
+    columns["reasons"] = reasons
+    columns["origin_topic"] = _by_block(arrivals, [block.topic for block in blocks])
+    columns["origin_partition"] = pa.array(np.array([block.partition for block in blocks], np.int32)[arrivals.block])
+    columns["origin_offset"] = pa.array(_origin_offsets(arrivals, blocks))
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _by_block(arrivals: Arrivals, names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(arrivals.block), pa.array(names))
+
+
+def _origin_offsets(arrivals: Arrivals, blocks: Sequence[Block]) -> NDArray[np.int64]:
+    return np.concatenate([np.asarray(block.offsets, np.int64) for block in blocks])[arrivals.at]

@@ -1,0 +1,82 @@
+"""Bounds and thresholds of intake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rheostat.streams.errors import ConfigError
+
+_DAY_MS = 86_400_000
+PSEUDONYM_KEY_BYTES_MIN = 16
+PSEUDONYM_KEY_BYTES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BurstSettings:
+    """When many events on one target are suspicious, within one partition.
+
+    events_min: events in one second of event time below which a target is never looked at.
+    floor_per_s: the rate every target is allowed at least, whatever its own past.
+    baseline_ms: time constant of a target's usual rate. actor_events_min: earlier events on calm targets from which
+    on an actor counts as established. downweight_at, quarantine_at: suspicion, 0 to 1.
+    targets_max, actors_max: size of the two tables (powers of two), which bounds their memory.
+    """
+
+    events_min: int = 12
+    floor_per_s: float = 1.0
+    baseline_ms: int = 300_000
+    actor_events_min: int = 3
+    downweight_at: float = 0.5
+    quarantine_at: float = 0.8
+    targets_max: int = 1 << 16
+    actors_max: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        _in_range("bursts.events_min", self.events_min, 2, 1_000_000)
+        _in_range("bursts.floor_per_s", self.floor_per_s, 0.001, 1e6)
+        _in_range("bursts.baseline_ms", self.baseline_ms, 1_000, 30 * _DAY_MS)
+        _in_range("bursts.actor_events_min", self.actor_events_min, 1, 1_000)
+        _in_range("bursts.downweight_at", self.downweight_at, 0.0, 1.0)
+        _in_range("bursts.quarantine_at", self.quarantine_at, self.downweight_at, 1.0)
+        for name, value in (("targets_max", self.targets_max), ("actors_max", self.actors_max)):
+            _in_range(f"bursts.{name}", value, 1 << 8, 1 << 28)
+            if value & (value - 1):
+                raise ConfigError(f"bursts.{name}: {value} is not a power of two")
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """Everything intake is told. Times in ms of event time; `dedup_ids_max` is for each partition.
+
+    The pseudonym of a subject is `<pseudonym_epoch>-<16 hex digits>`: change the epoch together with the key.
+    """
+
+    pseudonym_key: bytes = field(repr=False)
+    pseudonym_epoch: int = 1
+    record_bytes_max: int = 65_536
+    text_chars_max: int = 8_192
+    max_past_ms: int = 30 * _DAY_MS
+    max_future_ms: int = 300_000
+    dedup_window_ms: int = _DAY_MS
+    dedup_ids_max: int = 1_000_000
+    bursts_enabled: bool = True
+    bursts: BurstSettings = field(default_factory=BurstSettings)
+
+    def __post_init__(self) -> None:
+        size = len(self.pseudonym_key)
+        if not PSEUDONYM_KEY_BYTES_MIN <= size <= PSEUDONYM_KEY_BYTES_MAX:
+            raise ConfigError(
+                f"pseudonym_key: has {size} bytes, must have {PSEUDONYM_KEY_BYTES_MIN} to {PSEUDONYM_KEY_BYTES_MAX}"
+            )
+        _in_range("pseudonym_epoch", self.pseudonym_epoch, 0, 1_000_000)
+        _in_range("record_bytes_max", self.record_bytes_max, 64, 16 * 1024 * 1024)
+        _in_range("text_chars_max", self.text_chars_max, 0, 1_000_000)
+        _in_range("max_past_ms", self.max_past_ms, 1, 3_650 * _DAY_MS)
+        _in_range("max_future_ms", self.max_future_ms, 0, _DAY_MS)
+        _in_range("dedup_window_ms", self.dedup_window_ms, 1, 30 * _DAY_MS)
+        _in_range("dedup_ids_max", self.dedup_ids_max, 1, 1_000_000_000)
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name}: {value} is out of range, {low} to {high}")

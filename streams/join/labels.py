@@ -1,0 +1,34 @@
+"""What a signal says about the prediction, as a label in [0, 1].
+
+basis     label
+verdict   the answer shown was `score >= 0.5`. A verdict of v (1: right, 0: wrong) keeps it or turns it over:
+          v where the answer was positive, 1 - v where it was negative
+label     the normalised value itself (a thumb, a rating, a click, a conversion, the label of a correction)
+control   none; nor has a kind that is not in the taxonomy (rheostat.schemas.signals)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rheostat.schemas import signals
+
+Floats = NDArray[np.float64]
+POSITIVE_AT = 0.5
+
+# One entry more than kinds: code -1, an unknown kind, indexes the last.
+_VERDICT = np.array([*(kind.basis == "verdict" for kind in signals.KINDS.values()), False])
+_TEACHES = np.array([*(kind.basis != "control" for kind in signals.KINDS.values()), False])
+
+
+def teaches(kinds: pa.Array) -> NDArray[np.bool_]:
+    """Return which kinds give a label."""
+    return np.asarray(_TEACHES[signals.codes_of(kinds)], np.bool_)
+
+
+def labels(kinds: pa.Array, values: Floats, scores: Floats) -> Floats:
+    """Return the label of each signal; `values` are normalised, `scores` were served. Kinds must be ones that teach."""
+    overturned = _VERDICT[signals.codes_of(kinds)] & (scores < POSITIVE_AT)
+    return np.where(overturned, 1.0 - values, values)

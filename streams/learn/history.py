@@ -1,0 +1,105 @@
+"""Going back: a learner's state at any published version, rebuilt from the log.
+
+The full state is saved now and then; in between, every version's manifest says which examples it learned, in which
+order, and that it was a cut. Learning them again gives the same state to the bit, which the version's digest proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rheostat.learners.contract import Learner
+from rheostat.learners.digest import tensors_digest
+from rheostat.schemas import catalogue, codec
+from rheostat.schemas.partitioner import partition_for
+from rheostat.streams.engine.stage import Log
+from rheostat.streams.errors import Corrupt
+from rheostat.streams.learn.examples import Examples, decode_examples
+from rheostat.streams.learn.progress import SavedAt
+from rheostat.streams.learn.state import read_state
+from rheostat.streams.models.manifest import Manifest, TrainingRange, decode_manifest
+from rheostat.streams.models.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Where a restored learner stands: next example by partition, and how many it has learned."""
+
+    version: Version
+    offsets: Mapping[int, int]
+    examples_total: int
+    digest: str
+
+
+def restore_version(log: Log, model: str, saved: SavedAt, target: Version, learner: Learner) -> Restored:
+    """Put the learner into the state it had when it published `target`, starting from a state saved before it.
+
+    Raises Corrupt when the log has a gap or when the result does not have the digest that was published.
+    """
+    state = read_state(
+        log.read(catalogue.MODELS_STATE, partition_of(log, catalogue.MODELS_STATE, model), since_ms=saved.at_ms),
+        model,
+        saved.version,
+    )
+    learner.restore(state.snapshot)
+    chain = list(_chain(log, model, saved, target))
+    if [each.version for each in chain] != _sequence(saved.version, target):
+        raise Corrupt(f"{model} {target}", f"the log does not have every version since {saved.version}")
+    replay(log, chain[1:], learner)
+    digest = tensors_digest(learner.parameters())
+    last = chain[-1]
+    if digest != last.digest:
+        raise Corrupt(f"{model} {target}", f"rebuilt with digest {digest[:12]}, published with {last.digest[:12]}")
+    return Restored(target, last.facts.offsets, last.facts.examples_total, digest)
+
+
+def replay(log: Log, chain: list[Manifest], learner: Learner) -> None:
+    """Learn again what these versions learned, in their order, with a cut after each."""
+    ranges = [each for manifest in chain for each in manifest.facts.training]
+    examples = {number: _read(log, ranges, number, learner) for number in {each.partition for each in ranges}}
+    for manifest in chain:
+        for each in manifest.facts.training:
+            for run in examples[each.partition]:
+                part = run.within(each.start, each.end)
+                if len(part):
+                    learner.learn(part.batch)
+        learner.flush()
+
+
+def partition_of(log: Log, topic: str, model: str) -> int:
+    """Return the partition that holds a model's records."""
+    return partition_for(model.encode(), log.partitions(topic))
+
+
+def _sequence(first: Version, last: Version) -> list[Version]:
+    return [Version(first.epoch, number) for number in range(first.sequence, last.sequence + 1)]
+
+
+def _chain(log: Log, model: str, saved: SavedAt, target: Version) -> Iterator[Manifest]:
+    """Yield the manifests from the saved version to the target, in order.
+
+    The very first version may stand there twice: it is published before there are offsets to commit it with.
+    """
+    number = partition_of(log, catalogue.MODELS, model)
+    before: Version | None = None
+    for block in log.read(catalogue.MODELS, number, since_ms=saved.at_ms):
+        for value in block.values:
+            if value is None:
+                continue
+            record = codec.decode_record(catalogue.MODELS, value)
+            if record["chunk"] != 0:
+                continue
+            manifest = decode_manifest(record["manifest"])
+            if manifest.model == model and saved.version <= manifest.version <= target and manifest.version != before:
+                before = manifest.version
+                yield manifest
+                if manifest.version == target:
+                    return
+
+
+def _read(log: Log, ranges: list[TrainingRange], number: int, learner: Learner) -> list[Examples]:
+    mine = [each for each in ranges if each.partition == number]
+    start, end = min(each.start for each in mine), max(each.end for each in mine)
+    blocks = log.read(catalogue.EXAMPLES, number, start_offset=start, end_offset=end)
+    return [decode_examples(block, learner.schema) for block in blocks]

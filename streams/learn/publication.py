@@ -1,0 +1,107 @@
+"""What a learner writes when it publishes a version: an update for servers and, now and then, its full state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as library_version
+
+from rheostat.learners.contract import Learner
+from rheostat.learners.digest import tensors_digest
+from rheostat.streams.learn.examples import Examples
+from rheostat.streams.learn.settings import LearnSettings
+from rheostat.streams.learn.state import SavedState, state_records
+from rheostat.streams.models.commands import Command
+from rheostat.streams.models.manifest import Facts, Probe, TrainingRange
+from rheostat.streams.models.signing import Signer
+from rheostat.streams.models.update import Published, build_update
+from rheostat.streams.models.version import Version
+
+LIBRARIES = {"linear": ("river", "numpy"), "hashed-mlp": ("torch", "numpy")}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """(key, value) records for `models` and `models.state`; `kind` is base or delta."""
+
+    kind: str
+    updates: list[tuple[bytes, bytes]]
+    states: list[tuple[bytes, bytes]]
+
+
+class Publisher:
+    """Remembers what the next delta builds on, and a few inputs to serve as golden probes."""
+
+    def __init__(self, settings: LearnSettings, signer: Signer, learner: Learner) -> None:
+        self._settings = settings
+        self._signer = signer
+        self._learner = learner
+        self._parent: Published | None = None
+        self._probes: tuple[tuple[Examples, int], ...] = ()
+        family = learner.kind.partition("/")[0]
+        self._libraries = {name: library_version(name) for name in LIBRARIES.get(family, ())}
+
+    def continue_from(self, digest: str) -> None:
+        """Go on after a restart: the learner stands at the version with this digest."""
+        tensors = self._learner.parameters()
+        assert tensors_digest(tensors) == digest
+        self._parent = Published(digest, tensors)
+
+    def restart(self, learner: Learner) -> None:
+        """Publish for another learner from now on; its first version is a base."""
+        self._learner = learner
+        self._parent = None
+
+    def publish(
+        self,
+        version: Version,
+        offsets: Mapping[int, int],
+        runs: Sequence[Examples],
+        examples_total: int,
+        loss: float | None,
+        now_ms: int,
+        command: Command | None,
+    ) -> Made:
+        """Return the records of the version that the learner now is."""
+        self._choose_probes(runs)
+        base = version.sequence % self._settings.base_every == 0
+        facts = Facts(
+            model=self._settings.model,
+            version=version,
+            learner=self._learner.kind,
+            schema=self._learner.schema,
+            published_at_ms=now_ms,
+            offsets=offsets,
+            training=tuple(TrainingRange(run.partition, run.start, run.end, len(run)) for run in runs),
+            examples_total=examples_total,
+            metrics={} if loss is None else {"brier": loss},
+            libraries=self._libraries if base else {},
+            probes=self._scored_probes() if base else (),
+            command_id=None if command is None else command.command_id,
+        )
+        parent = None if base else self._parent
+        built = build_update(facts, self._learner.parameters(), parent, self._signer, self._settings.chunk_bytes_max)
+        self._parent = built.published
+        return Made(built.manifest.kind, built.records, self._states(version, offsets))
+
+    def _states(self, version: Version, offsets: Mapping[int, int]) -> list[tuple[bytes, bytes]]:
+        if version.sequence % self._settings.state_every:
+            return []
+        state = SavedState(self._settings.model, version, self._learner.snapshot(), offsets)
+        return state_records(state, self._settings.chunk_bytes_max)
+
+    def _choose_probes(self, runs: Sequence[Examples]) -> None:
+        """Take the first rows of the newest examples, so that probes look like what is being served."""
+        if runs:
+            newest = runs[-1]
+            self._probes = tuple((newest, row) for row in range(min(len(newest), self._settings.probes_max)))
+
+    def _scored_probes(self) -> tuple[Probe, ...]:
+        scored = []
+        for run, row in self._probes:
+            one = run.row(row)
+            score = float(self._learner.predict(one.batch)[0])
+            numeric = tuple(one.records.column("numeric")[0].as_py())
+            categorical = tuple(one.records.column("categorical")[0].as_py())
+            scored.append(Probe(numeric, categorical, score))
+        return tuple(scored)

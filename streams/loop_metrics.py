@@ -1,0 +1,146 @@
+"""What a transaction loop tells its observer, as metrics: a `LoopObserver`.
+
+Intake and join tasks keep cumulative `counts` that are committed with their offsets; they are shown after each commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from rheostat.streams.intake.counts import Counts
+from rheostat.streams.join.books import (
+    FEEDBACK_IN,
+    PREDICTIONS_IN,
+    WAITING_FEEDBACK,
+    WAITING_PREDICTIONS,
+    imbalance,
+)
+from rheostat.streams.metrics import (
+    INTAKE_FATES,
+    JOIN_FATES,
+    JOIN_PREDICTION_FATES,
+    JOIN_SIDES,
+    Cumulative,
+    Metrics,
+)
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A task that keeps books: cumulative counts, by name or as a dataclass of intake."""
+
+    @property
+    def counts(self) -> Mapping[str, int] | Counts:
+        """Return the counts as of the last `process`."""
+        ...
+
+
+class LoopMetrics:
+    """Shows commits, aborts, restores, lag and the books of the tasks. Safe to use from several loops' threads.
+
+    The books are shown of tasks that own one partition number, since only those keep their own.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._books: dict[tuple[str, int], Counted] = {}
+        self._open: dict[str, set[int]] = {}
+        self._lock = Lock()
+        self._shown = {"intake": _intake_books(metrics), "join": _join_books(metrics)}
+
+    def committed(
+        self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
+    ) -> None:
+        """Count a committed transaction and show the books."""
+        for topic, count in records_in.items():
+            self._metrics.stage_in_records_total.labels(stage, topic).inc(count)
+        for topic, count in records_out.items():
+            self._metrics.stage_out_records_total.labels(stage, topic).inc(count)
+        self._metrics.stage_committed_transactions_total.labels(stage).inc()
+        self._metrics.stage_transaction_seconds.labels(stage).observe(seconds)
+        with self._lock:
+            for (name, partition), task in self._books.items():
+                if name == stage:
+                    self._show(stage, str(partition), task.counts)
+
+    def aborted(self, stage: str, reason: str) -> None:
+        """Count an aborted transaction; the reason is for the log only."""
+        self._metrics.stage_aborted_transactions_total.labels(stage).inc()
+
+    def opened(self, stage: str, key: int, task: object, seconds: float) -> None:
+        """Count a restore and show the books as they were restored."""
+        self._metrics.stage_restores_total.labels(stage).inc()
+        self._metrics.stage_restore_seconds.labels(stage).observe(seconds)
+        with self._lock:
+            self._open.setdefault(stage, set()).add(key)
+            self._metrics.stage_open_tasks.labels(stage).set(len(self._open[stage]))
+            if key >= 0 and isinstance(task, Counted):
+                self._books[stage, key] = task
+                self._show(stage, str(key), task.counts)
+
+    def closed(self, stage: str, key: int) -> None:
+        """Drop a task's series: another process shows them from now on."""
+        with self._lock:
+            self._open.get(stage, set()).discard(key)
+            self._metrics.stage_open_tasks.labels(stage).set(len(self._open.get(stage, ())))
+            if self._books.pop((stage, key), None) is not None:
+                self._forget(stage, str(key))
+
+    def lag(self, stage: str, records: int) -> None:
+        """Set how far a stage is behind."""
+        self._metrics.stage_lag_records.labels(stage).set(records)
+
+    def _show(self, stage: str, partition: str, counts: Mapping[str, int] | Counts) -> None:
+        if stage not in self._shown:
+            return
+        by_name = counts.as_json() if isinstance(counts, Counts) else counts
+        for line in self._shown[stage]:
+            line.total.show((partition, *line.labels), by_name[line.name])
+        if stage == "intake":
+            missing = by_name["consumed"] - sum(by_name[fate] for fate in INTAKE_FATES)
+        else:
+            missing = imbalance(by_name)
+            for side, name in zip(JOIN_SIDES, (WAITING_PREDICTIONS, WAITING_FEEDBACK), strict=True):
+                self._metrics.join_waiting_records.labels(partition, side).set(by_name[name])
+        self._metrics.conservation_imbalance_records.labels(stage, partition).set(missing)
+
+    def _forget(self, stage: str, partition: str) -> None:
+        if stage not in self._shown:
+            return
+        for line in self._shown[stage]:
+            line.total.forget(partition)
+        if stage == "join":
+            for side in JOIN_SIDES:
+                self._metrics.join_waiting_records.remove(partition, side)
+        self._metrics.conservation_imbalance_records.remove(stage, partition)
+
+
+class _Line(NamedTuple):
+    """One count of the books, and where it is shown."""
+
+    name: str
+    total: Cumulative
+    labels: tuple[str, ...] = ()
+
+
+def _intake_books(metrics: Metrics) -> list[_Line]:
+    fates = Cumulative(metrics.intake_events_total)
+    return [
+        _Line("consumed", Cumulative(metrics.intake_consumed_events_total)),
+        _Line("misplaced", Cumulative(metrics.intake_misplaced_events_total)),
+        _Line("dedup_evicted", Cumulative(metrics.intake_evicted_ids_total)),
+        *(_Line(fate, fates, (fate,)) for fate in INTAKE_FATES),
+    ]
+
+
+def _join_books(metrics: Metrics) -> list[_Line]:
+    predictions = Cumulative(metrics.join_settled_predictions_total)
+    feedback = Cumulative(metrics.join_events_total)
+    return [
+        _Line(PREDICTIONS_IN, Cumulative(metrics.join_predictions_total)),
+        _Line(FEEDBACK_IN, Cumulative(metrics.join_feedback_events_total)),
+        *(_Line(fate, predictions, (fate,)) for fate in JOIN_PREDICTION_FATES),
+        *(_Line(fate, feedback, (fate,)) for fate in JOIN_FATES),
+    ]

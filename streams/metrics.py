@@ -1,0 +1,278 @@
+"""Every Prometheus metric of the worker and the server, in one typed table.
+
+`Metrics(registry)` builds them; there are no global metrics. Label values come from closed sets: stages, topics,
+partitions, configured models, and `CLOSED_LABELS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from rheostat.streams.conservation import OUTCOMES
+from rheostat.streams.join.books import FEEDBACK_FATES, PREDICTION_FATES
+from rheostat.streams.models.refusal import CHECKS
+
+PREFIX = "rheostat_"
+OTHER = "other"
+INTAKE_FATES = OUTCOMES
+JOIN_FATES = FEEDBACK_FATES
+JOIN_PREDICTION_FATES = PREDICTION_FATES
+JOIN_SIDES = ("prediction", "feedback")
+UPDATE_KINDS = ("base", "delta")
+DRIFT_STATES = ("healthy", "suspect", "rolling_back", "probation", "frozen")
+VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR", "TIMEOUT")
+ROUTES = ("/predict", "/models", "/healthz", "/metrics")
+STATUSES = ("200", "400", "401", "404", "405", "413", "500", "503")
+CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "reason": (*CHECKS, OTHER),
+        "kind": UPDATE_KINDS,
+        "verdict": VERDICTS,
+        "state": DRIFT_STATES,
+        "side": JOIN_SIDES,
+        "route": (*ROUTES, OTHER),
+        "status": (*STATUSES, OTHER),
+    }
+)
+"""All values of the labels that do not depend on the configuration. `fate` depends on the metric: intake or join."""
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SLOW = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_HUMAN = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDef:
+    """One metric. `name` lacks the prefix and is also the attribute of `Metrics`; counters end in `_total`.
+
+    The last word of a name (before `_total`) is what is counted or its unit. `buckets` are for histograms only.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+def _counter(name: str, help_text: str, *labels: str) -> MetricDef:
+    return MetricDef(name, "counter", help_text, labels)
+
+
+def _gauge(name: str, help_text: str, *labels: str) -> MetricDef:
+    return MetricDef(name, "gauge", help_text, labels)
+
+
+def _histogram(name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> MetricDef:
+    return MetricDef(name, "histogram", help_text, labels, buckets)
+
+
+METRICS: tuple[MetricDef, ...] = (
+    # Every stage.
+    _counter("stage_in_records_total", "Records consumed in committed transactions.", "stage", "topic"),
+    _counter("stage_out_records_total", "Records written in committed transactions.", "stage", "topic"),
+    _counter("stage_committed_transactions_total", "Transactions committed.", "stage"),
+    _counter("stage_aborted_transactions_total", "Transactions aborted; their records were read again.", "stage"),
+    _histogram("stage_transaction_seconds", "From the poll to the end of the commit.", _FAST, "stage"),
+    _counter("stage_restores_total", "Tasks opened: state rebuilt from the log.", "stage"),
+    _histogram("stage_restore_seconds", "Time to rebuild a task's state from the log.", _SLOW, "stage"),
+    _gauge("stage_open_tasks", "Tasks this process owns.", "stage"),
+    _gauge("stage_lag_records", "How far the stage is behind the end of its sources.", "stage"),
+    _gauge(
+        "conservation_imbalance_records",
+        "Records that went in minus records accounted for; anything but 0 is a defect.",
+        "stage",
+        "partition",
+    ),
+    # Intake. Cumulative over the life of the partition: the counts are committed with the offsets.
+    _counter("intake_consumed_events_total", "Feedback events consumed, as committed in the log.", "partition"),
+    _counter("intake_events_total", "What became of them, as committed in the log.", "partition", "fate"),
+    _counter("intake_misplaced_events_total", "Events whose key belongs into another partition.", "partition"),
+    _counter("intake_evicted_ids_total", "Ids forgotten before the window ended: memory was full.", "partition"),
+    # Join.
+    _counter("join_predictions_total", "Predictions consumed, as committed in the log.", "partition"),
+    _counter("join_feedback_events_total", "Ledger events consumed, as committed in the log.", "partition"),
+    _counter("join_events_total", "What became of ledger events, as committed in the log.", "partition", "fate"),
+    _counter("join_settled_predictions_total", "What became of predictions, likewise.", "partition", "fate"),
+    _gauge("join_waiting_records", "Records that wait for their partner.", "partition", "side"),
+    # Learn.
+    _counter("learn_examples_total", "Examples learned.", "model"),
+    _gauge("learn_examples_per_second", "Speed of learning, over the last reporting interval.", "model"),
+    _gauge("learn_version_epoch", "Epoch of the version published last.", "model"),
+    _gauge("learn_version_sequence", "Sequence of the version published last.", "model"),
+    _counter("learn_published_updates_total", "Updates published.", "model", "kind"),
+    _gauge("learn_matured_brier_ratio", "Test-then-train Brier loss on matured labels, 0 to 1.", "model"),
+    _counter("learn_undone_steps_total", "Steps undone because they would not have been finite.", "model"),
+    # Serving.
+    _gauge("follower_version_epoch", "Epoch of the version in use.", "model"),
+    _gauge("follower_version_sequence", "Sequence of the version in use.", "model"),
+    _gauge("follower_version_age_seconds", "Time since the version in use was published.", "model"),
+    _counter("follower_refused_updates_total", "Updates refused; the last good version stayed.", "model", "reason"),
+    _counter("follower_swaps_total", "Times another version was taken into use.", "model"),
+    _counter("serve_predictions_total", "Predictions answered.", "model"),
+    _counter("serve_dropped_predictions_total", "Predictions answered but not logged: the queue was full."),
+    _counter("serve_http_requests_total", "Requests answered.", "route", "status"),
+    _histogram("serve_http_request_seconds", "Time to answer a request.", _FAST, "route"),
+    # Monitor.
+    _gauge("monitor_drift_evidence_nats", "Natural log of the e-value against 'no worse than before'.", "model"),
+    _gauge("monitor_drift_threshold_nats", "The evidence at which a verdict is FAIL.", "model"),
+    _gauge("monitor_drift_state", "1 for the state the model is in, 0 for the others.", "model", "state"),
+    _counter("monitor_rollbacks_total", "Rollbacks commanded.", "model"),
+    _histogram("monitor_time_to_safe_seconds", "Command to last acknowledgement.", _HUMAN, "model"),
+    _gauge("monitor_unacknowledged_members", "Members past the deadline of a command.", "model"),
+    _counter("monitor_verdicts_total", "Verdicts reached.", "model", "verdict"),
+)
+
+
+class Metrics:
+    """The metrics of one process, registered once in `registry`; attributes are named as in the table."""
+
+    stage_in_records_total: Counter
+    stage_out_records_total: Counter
+    stage_committed_transactions_total: Counter
+    stage_aborted_transactions_total: Counter
+    stage_transaction_seconds: Histogram
+    stage_restores_total: Counter
+    stage_restore_seconds: Histogram
+    stage_open_tasks: Gauge
+    stage_lag_records: Gauge
+    conservation_imbalance_records: Gauge
+    intake_consumed_events_total: Counter
+    intake_events_total: Counter
+    intake_misplaced_events_total: Counter
+    intake_evicted_ids_total: Counter
+    join_predictions_total: Counter
+    join_feedback_events_total: Counter
+    join_events_total: Counter
+    join_settled_predictions_total: Counter
+    join_waiting_records: Gauge
+    learn_examples_total: Counter
+    learn_examples_per_second: Gauge
+    learn_version_epoch: Gauge
+    learn_version_sequence: Gauge
+    learn_published_updates_total: Counter
+    learn_matured_brier_ratio: Gauge
+    learn_undone_steps_total: Counter
+    follower_version_epoch: Gauge
+    follower_version_sequence: Gauge
+    follower_version_age_seconds: Gauge
+    follower_refused_updates_total: Counter
+    follower_swaps_total: Counter
+    serve_predictions_total: Counter
+    serve_dropped_predictions_total: Counter
+    serve_http_requests_total: Counter
+    serve_http_request_seconds: Histogram
+    monitor_drift_evidence_nats: Gauge
+    monitor_drift_threshold_nats: Gauge
+    monitor_drift_state: Gauge
+    monitor_rollbacks_total: Counter
+    monitor_time_to_safe_seconds: Histogram
+    monitor_unacknowledged_members: Gauge
+    monitor_verdicts_total: Counter
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        for definition in METRICS:
+            setattr(self, definition.name, _build(definition, registry))
+
+    def declare(self, part: Literal["learn", "follower", "serve", "monitor"], model: str) -> None:
+        """Create a model's counters at 0. Prometheus sees no increase in a series that first appears at 1."""
+        for definition in METRICS:
+            if definition.name.startswith(f"{part}_") and definition.kind == "counter" and "model" in definition.labels:
+                values = [(model,) if label == "model" else CLOSED_LABELS[label] for label in definition.labels]
+                for labels in product(*values):
+                    getattr(self, definition.name).labels(*labels)
+
+    def follower_refused(self, model: str, reason: str) -> None:
+        """Count a refused update; a reason that is not one of refusal.CHECKS is counted as `other`."""
+        self.follower_refused_updates_total.labels(model, _closed(reason, CHECKS)).inc()
+
+    def http_answered(self, route: str, status: str, seconds: float) -> None:
+        """Count an answered request; paths and statuses that are not in the tuples count as `other`."""
+        known = _closed(route, ROUTES)
+        self.serve_http_requests_total.labels(known, _closed(status, STATUSES)).inc()
+        self.serve_http_request_seconds.labels(known).observe(seconds)
+
+    def drift_state(self, model: str, state: str) -> None:
+        """Set the one state that a model is in. Raises ValueError for a state outside `DRIFT_STATES`."""
+        if state not in DRIFT_STATES:
+            raise ValueError(f"state: {state!r} is not one of {', '.join(DRIFT_STATES)}")
+        for each in DRIFT_STATES:
+            self.monitor_drift_state.labels(model, each).set(each == state)
+
+
+class Cumulative:
+    """Brings a counter up to a count that is kept elsewhere, such as in the metadata of committed offsets.
+
+    The counter then shows that count, exact across restarts. `forget` drops the series of a partition that moved away.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._shown: dict[tuple[str, ...], float] = {}
+
+    def show(self, labels: tuple[str, ...], count: float) -> None:
+        """Set the counter; a smaller count than before (a log begun anew) resets it, as Prometheus expects."""
+        series = self._counter.labels(*labels)
+        shown = self._shown.get(labels, 0.0)
+        if count < shown:
+            series.reset()
+            shown = 0.0
+        series.inc(count - shown)
+        self._shown[labels] = count
+
+    def forget(self, first_label: str) -> None:
+        """Remove every series whose first label has this value."""
+        for labels in [each for each in self._shown if each[0] == first_label]:
+            self._counter.remove(*labels)
+            del self._shown[labels]
+
+
+def definitions() -> Mapping[str, MetricDef]:
+    """Return the table by full name, as Prometheus shows it (histograms without their suffixes)."""
+    return {PREFIX + definition.name: definition for definition in METRICS}
+
+
+def metrics_table() -> str:
+    """Return all metrics as a Markdown table."""
+    head = "| metric | type | labels | what |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{name}` | {each.kind} | {', '.join(each.labels)} | {each.help} |\n" for name, each in definitions().items()
+    )
+
+
+class MetricsServer:
+    """Serves /metrics from a daemon thread until closed; port 0 picks a free one."""
+
+    def __init__(self, port: int, registry: CollectorRegistry, host: str = "127.0.0.1") -> None:
+        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self.port = int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop serving and release the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve_metrics(port: int, registry: CollectorRegistry) -> MetricsServer:
+    """Serve /metrics on the loopback address; reach it from elsewhere through an agent or a sidecar."""
+    return MetricsServer(port, registry)
+
+
+def _closed(value: str, allowed: Collection[str]) -> str:
+    return value if value in allowed else OTHER
+
+
+def _build(definition: MetricDef, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    name, labels = PREFIX + definition.name, definition.labels
+    if definition.kind == "counter":
+        return Counter(name, definition.help, labels, registry=registry)
+    if definition.kind == "gauge":
+        return Gauge(name, definition.help, labels, registry=registry)
+    return Histogram(name, definition.help, labels, registry=registry, buckets=definition.buckets)

@@ -1,0 +1,126 @@
+"""What changed between two sets of tensors, and how to put it back: touched rows only, where that is smaller.
+
+A changed tensor `x` travels whole under its own name, or as `x#rows` (int64, rising) and `x#values` (those rows).
+Only contents may change: names, types and shapes are those of the model, and another model is another base.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rheostat.learners.contract import Tensors
+from rheostat.learners.digest import DigestCache
+
+ROWS = "#rows"
+VALUES = "#values"
+_ROW_BYTES = 8
+# What one more tensor costs in the file's header.
+_HEADER_BYTES = 96
+
+
+def same_layout(a: Tensors, b: Tensors) -> bool:
+    """Whether both have the same names, types and shapes."""
+    return a.keys() == b.keys() and all(_layout(a[name]) == _layout(b[name]) for name in a)
+
+
+def difference(new: Tensors, previous: Tensors) -> dict[str, NDArray[np.generic]]:
+    """Return what turns `previous` into `new`, to the bit; both have the same layout."""
+    changed: dict[str, NDArray[np.generic]] = {}
+    for name, tensor in new.items():
+        rows = _touched(tensor, previous[name])
+        if rows is None or not len(rows):
+            continue
+        if tensor.ndim and len(rows) * (_ROW_BYTES + tensor[0].nbytes) + _HEADER_BYTES < tensor.nbytes:
+            changed[name + ROWS] = rows
+            changed[name + VALUES] = tensor[rows]
+        else:
+            changed[name] = tensor
+    return changed
+
+
+def apply_difference(current: Tensors, changes: Tensors) -> dict[str, NDArray[np.generic]]:
+    """Return new tensors; arrays of `current` are shared where unchanged and never written to.
+
+    Raises ValueError naming the tensor whose changes do not fit the current one.
+    """
+    result = dict(current)
+    for name, tensor in changes.items():
+        if name.endswith(VALUES):
+            continue
+        target = name.removesuffix(ROWS)
+        if target not in current:
+            raise ValueError(f"tensor {target!r} is not part of the model")
+        if name != target and target in changes:
+            raise ValueError(f"tensor {target!r} comes whole and by rows")
+        if name.endswith(ROWS):
+            result[target] = _with_rows(target, current[target], tensor, changes.get(target + VALUES))
+        elif _layout(tensor) != _layout(current[target]):
+            raise ValueError(f"tensor {name!r} is {_words(tensor)}, the model's is {_words(current[target])}")
+        else:
+            result[target] = tensor
+    if unpaired := [
+        name for name in changes if name.endswith(VALUES) and name.removesuffix(VALUES) + ROWS not in changes
+    ]:
+        raise ValueError(f"tensor {unpaired[0]!r} has no rows")
+    return result
+
+
+def digest_after(tensors: Tensors, changes: Tensors | None, before: DigestCache | None) -> tuple[str, DigestCache]:
+    """Return the digest of `tensors`, and a cache for the next call.
+
+    With `before`, the cache of the tensors that `changes` were applied to, only what changed is hashed; `before` itself
+    stays valid. Without one, or without `changes`, everything is hashed.
+    """
+    if before is None or changes is None:
+        fresh = DigestCache()
+        return fresh.digest(tensors, {}), fresh
+    after = deepcopy(before)
+    return after.digest(tensors, _touched_by(changes)), after
+
+
+def _touched_by(changes: Tensors) -> dict[str, NDArray[np.int64] | None]:
+    touched: dict[str, NDArray[np.int64] | None] = {}
+    for name, tensor in changes.items():
+        if name.endswith(ROWS):
+            touched.setdefault(name.removesuffix(ROWS), tensor.astype(np.int64))
+        elif not name.endswith(VALUES):
+            touched[name] = None
+    return touched
+
+
+def _with_rows(
+    name: str, current: NDArray[np.generic], rows: NDArray[np.generic], values: NDArray[np.generic] | None
+) -> NDArray[np.generic]:
+    if values is None or rows.dtype != np.int64 or rows.ndim != 1 or not len(rows) or not current.ndim:
+        raise ValueError(f"tensor {name!r}: its rows must be int64, at least one, with values")
+    if rows[0] < 0 or rows[-1] >= len(current) or (np.diff(rows) <= 0).any():
+        raise ValueError(f"tensor {name!r}: rows must rise within 0..{len(current) - 1}")
+    if values.dtype != current.dtype or values.shape != (len(rows), *current.shape[1:]):
+        raise ValueError(f"tensor {name!r}: {_words(values)} of values for {len(rows)} rows of {_words(current)}")
+    result = current.copy()
+    result[rows] = values
+    return result
+
+
+def _touched(new: NDArray[np.generic], previous: NDArray[np.generic]) -> NDArray[np.int64] | None:
+    """Return the rows whose bytes differ (0 and -0 do, equal NaNs do not); None when there is nothing to differ."""
+    if not new.size:
+        return None
+    differs = _bits(new) != _bits(previous)
+    return np.flatnonzero(differs.any(axis=1)).astype(np.int64)
+
+
+def _bits(tensor: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
+    flat = np.ascontiguousarray(tensor).reshape(len(tensor) if tensor.ndim else 1, -1)
+    return flat.view(f"u{tensor.dtype.itemsize}")
+
+
+def _layout(tensor: NDArray[np.generic]) -> tuple[str, tuple[int, ...]]:
+    return tensor.dtype.str, tensor.shape
+
+
+def _words(tensor: NDArray[np.generic]) -> str:
+    return f"{tensor.dtype} {tensor.shape}"

@@ -1,0 +1,162 @@
+"""From the JSON of a request to checked rows of features, and every way it can be wrong, by field name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rheostat.learners.contract import Batch, FeatureSchema
+from rheostat.learners.features import batch_from_columns
+
+TEXT_CHARS_MAX = 256
+CATEGORY_CHARS_MAX = 1_024
+_SINGLE = frozenset({"model", "features", "target_id", "subject", "segment"})
+_INSTANCE = _SINGLE - {"model"}
+_BATCH = frozenset({"model", "instances"})
+
+
+class BadRequest(Exception):
+    """The request is wrong. `field` is a path such as `instances[3].features.age_days`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class TooLarge(BadRequest):
+    """The request holds more than is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One thing to predict for; `features` are still unchecked."""
+
+    path: str
+    features: Mapping[str, Any]
+    target_id: str | None
+    subject: str | None
+    segment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A parsed request: one instance, or a batch of them."""
+
+    model: str
+    instances: tuple[Instance, ...]
+    single: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Features of one instance, in the order of the feature set."""
+
+    numeric: tuple[float, ...]
+    categorical: tuple[str, ...]
+
+
+def parse_request(body: object, instances_max: int) -> PredictRequest:
+    """Return the request in a parsed JSON body; raises BadRequest or TooLarge."""
+    fields = _object("body", body)
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest("model", "must be the name of a model")
+    if "instances" not in fields:
+        _only("", fields, _SINGLE)
+        return PredictRequest(model, (_instance("", fields),), single=True)
+    _only("", fields, _BATCH)
+    given = fields["instances"]
+    if not isinstance(given, list) or not given:
+        raise BadRequest("instances", "must be a list of at least one instance")
+    if len(given) > instances_max:
+        raise TooLarge("instances", f"{len(given)} instances, at most {instances_max} are accepted")
+    instances = []
+    for index, each in enumerate(given):
+        path = f"instances[{index}]"
+        instance = _object(path, each)
+        _only(f"{path}.", instance, _INSTANCE)
+        instances.append(_instance(f"{path}.", instance))
+    return PredictRequest(model, tuple(instances), single=False)
+
+
+def read_row(schema: FeatureSchema, instance: Instance) -> Row:
+    """Return an instance's features in the schema's order; raises BadRequest naming the feature that is wrong."""
+    features, path = instance.features, f"{instance.path}features."
+    numeric = tuple(_number(path, name, features) for name in schema.numeric)
+    categorical = tuple(_category(path, name, features) for name in schema.categorical)
+    if len(features) != len(numeric) + len(categorical):
+        known = (*schema.numeric, *schema.categorical)
+        unknown = next(name for name in features if name not in known)
+        raise BadRequest(f"{path}{unknown[:TEXT_CHARS_MAX]}", f"is not a feature of {schema.id}: {', '.join(known)}")
+    return Row(numeric, categorical)
+
+
+def batch_of(schema: FeatureSchema, rows: list[Row]) -> Batch:
+    """Return checked rows as a batch to predict for."""
+    columns = list(zip(*(row.categorical for row in rows), strict=True)) if schema.categorical else []
+    return batch_from_columns(schema, [row.numeric for row in rows], columns)
+
+
+def _instance(path: str, fields: Mapping[str, Any]) -> Instance:
+    return Instance(
+        path=path,
+        features=_object(f"{path}features", fields.get("features")),
+        target_id=_text(path, "target_id", fields),
+        subject=_text(path, "subject", fields),
+        segment=_text(path, "segment", fields),
+    )
+
+
+def _object(path: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequest(path, "must be a JSON object")
+    return value
+
+
+def _only(path: str, fields: Mapping[str, Any], known: frozenset[str]) -> None:
+    unknown = next((name for name in fields if name not in known), None)
+    if unknown is not None:
+        raise BadRequest(f"{path}{unknown[:TEXT_CHARS_MAX]}", f"is not known here; known: {', '.join(sorted(known))}")
+
+
+def _text(path: str, name: str, fields: Mapping[str, Any]) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX or not _encodable(value):
+        raise BadRequest(f"{path}{name}", f"must be text of 1 to {TEXT_CHARS_MAX} characters")
+    return value
+
+
+def _number(path: str, name: str, features: Mapping[str, Any]) -> float:
+    value = features.get(name)
+    if type(value) is float and math.isfinite(value):
+        return value
+    if value is None:
+        raise BadRequest(f"{path}{name}", "is missing" if name not in features else "must not be null")
+    if type(value) is int and abs(value) <= 2**1023:
+        return float(value)
+    raise BadRequest(f"{path}{name}", f"must be a finite number, got {str(value)[:40]!r}")
+
+
+def _category(path: str, name: str, features: Mapping[str, Any]) -> str:
+    if name not in features:
+        raise BadRequest(f"{path}{name}", "is missing; a value that is not known is null")
+    value = features[name]
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > CATEGORY_CHARS_MAX or not _encodable(value):
+        raise BadRequest(f"{path}{name}", f"must be text of at most {CATEGORY_CHARS_MAX} characters, or null")
+    return value
+
+
+def _encodable(text: str) -> bool:
+    # JSON can spell half of a surrogate pair, which no UTF-8 can hold.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

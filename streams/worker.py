@@ -1,0 +1,128 @@
+"""A worker process: stages built from the configuration, run under Faust, with their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from rheostat.learners.contract import FeatureSchema, Learner
+from rheostat.streams.clock import Clock, WallClock
+from rheostat.streams.config import Config, IntakeConfig, ModelConfig
+from rheostat.streams.engine.broker import Broker
+from rheostat.streams.engine.faust_worker import MakeLoop, run_worker
+from rheostat.streams.engine.loop import LoopLimits, LoopObserver, Process, StageLoop
+from rheostat.streams.engine.stage import Stage
+from rheostat.streams.errors import ConfigError
+from rheostat.streams.join.settings import JoinSettings
+from rheostat.streams.keys import pseudonym_key, signer
+from rheostat.streams.metrics import Metrics, serve_metrics
+from rheostat.streams.models.signing import load_key_ring
+from rheostat.streams.topology import StageRow
+
+
+def run_stages(
+    rows: Iterable[StageRow],
+    config: Config,
+    broker: Broker,
+    *,
+    slot: str,
+    only_models: tuple[str, ...] | None,
+    metrics_port: int | None,
+    log_level: str,
+) -> None:
+    """Run these stages until SIGTERM; does not return."""
+    stages = [stage for row in rows for stage in build_stages(row, config, slot, only_models)]
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    if metrics_port is not None:
+        serve_metrics(metrics_port, registry)
+    loops = {stage.name: _make_loop(stage, broker, slot, config, observers(stage, metrics)) for stage in stages}
+    run_worker(loops, loglevel=log_level)
+
+
+def build_stages(row: StageRow, config: Config, slot: str, only_models: tuple[str, ...] | None) -> list[Stage]:
+    """Build the stages of one row of the topology: one, or one for each model. Raises ConfigError."""
+    keys_dir = Path(config.keys.dir)
+    if row.name == "intake":
+        return [build_intake(config.intake, pseudonym_key(keys_dir))]
+    if row.name == "join":
+        return [build_join(config.join)]
+    if row.name == "monitor":
+        return [build_monitor(config, keys_dir)]
+    names = tuple(config.models) if only_models is None else only_models
+    if not names:
+        raise ConfigError("no model is configured; add a table [models.NAME] with learner and feature_set")
+    return [build_learn(config, name, keys_dir, slot) for name in names]
+
+
+def build_intake(config: IntakeConfig, key: bytes) -> Stage:
+    """Build intake."""
+    from rheostat.streams.intake.settings import IntakeSettings
+    from rheostat.streams.intake.stage import IntakeStage
+
+    return IntakeStage(
+        IntakeSettings(
+            pseudonym_key=key,
+            bursts_enabled=config.bursts_enabled,
+            dedup_window_ms=config.dedup_window_ms,
+            dedup_ids_max=config.dedup_ids_max,
+            record_bytes_max=config.record_bytes_max,
+            bursts=config.bursts,
+        )
+    )
+
+
+def build_join(settings: JoinSettings) -> Stage:
+    """Build the join."""
+    from rheostat.streams.join.stage import JoinStage
+
+    return JoinStage(settings)
+
+
+def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
+    """Build the learn stage of one model. Imports River or torch only where the model needs it."""
+    from rheostat.streams.learn.settings import LearnSettings
+    from rheostat.streams.learn.stage import LearnStage
+
+    schema = config.feature_schema(model)
+    settings = LearnSettings(
+        model=model,
+        member=f"learner-{model}-{slot}",
+        base_every=config.learn.base_every,
+        state_every=config.learn.state_every,
+    )
+    chosen = config.models[model]
+    return LearnStage(
+        settings, lambda: build_learner(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir)
+    )
+
+
+def build_learner(config: ModelConfig, schema: FeatureSchema) -> Learner:
+    """Return an untrained learner."""
+    if config.learner == "linear":
+        from rheostat.learners.linear import LinearSettings, RiverLinear
+
+        return RiverLinear(schema, LinearSettings(batch_rows=config.batch_rows))
+    from rheostat.learners.deep import DeepSettings, HashedMLP
+
+    return HashedMLP(schema, DeepSettings(batch_rows=config.batch_rows, seed=config.seed))
+
+
+def observers(stage: Stage, metrics: Metrics) -> LoopObserver:
+    """Return what shows a stage's work as metrics."""
+    from rheostat.streams.stage_metrics import StageMetrics
+
+    return StageMetrics(metrics)
+
+
+def _make_loop(stage: Stage, broker: Broker, slot: str, config: Config, observer: LoopObserver) -> MakeLoop:
+    interval_ms = config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.poll_ms
+    limits = LoopLimits(poll_timeout_ms=interval_ms)
+    clock: Clock = WallClock()
+
+    def make(process: Process) -> StageLoop:
+        return StageLoop(stage, broker, slot=slot, clock=clock, limits=limits, process=process, observer=observer)
+
+    return make

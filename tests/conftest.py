@@ -1,0 +1,25 @@
+"""Fixtures for all tests: a real Kafka, started once, and brokers that share it without meeting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rheostat.streams.engine.kafka import KafkaBroker
+from tests.support.brokers import kafka_broker
+from tests.support.kafka_server import kafka_server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap address of a real Kafka; RHEOSTAT_TEST_BOOTSTRAP names one that runs already."""
+    with kafka_server(os.environ.get("RHEOSTAT_TEST_BOOTSTRAP")) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+def make_kafka_broker(kafka: str) -> Callable[[], KafkaBroker]:
+    """Make brokers on the real Kafka, each with a prefix of its own."""
+    return lambda: kafka_broker(kafka)

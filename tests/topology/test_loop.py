@@ -1,0 +1,153 @@
+"""The transaction loop on the in-memory broker: whatever happens, every record takes effect exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rheostat.streams.clock import ManualClock
+from rheostat.streams.engine.broker import TopicSpec
+from rheostat.streams.engine.loop import LoopLimits, StageLoop
+from rheostat.streams.engine.memory import MemoryBroker
+from rheostat.streams.errors import Abortable, Fenced, Retryable
+from tests.support.copy_stage import CopyStage
+
+PARTITIONS = 3
+OPERATIONS = ("begin", "write", "send_offsets", "commit")
+
+
+class World:
+    """Workers by slot on one broker; a crashed one is expired and restarted under its slot."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.broker = MemoryBroker(self.clock, wait_ms=0)
+        self.broker.create_topics([TopicSpec("in", PARTITIONS), TopicSpec("out", PARTITIONS)])
+        self.producer = self.broker.producer()
+        self.loops: dict[int, StageLoop] = {}
+        self.sent: set[bytes] = set()
+
+    def start(self, slot: int) -> None:
+        limits = LoopLimits(records_max=7, poll_timeout_ms=0)
+        self.loops[slot] = StageLoop(CopyStage(), self.broker, slot=str(slot), clock=self.clock, limits=limits)
+
+    def crash(self, slot: int) -> None:
+        self.broker.expire(self.loops[slot]._consumer)
+        self.start(slot)
+
+    def step(self, slot: int) -> None:
+        try:
+            self.loops[slot].step()
+        except Fenced:
+            self.crash(slot)
+
+    def produce(self, key: bytes) -> None:
+        self.sent.add(key)
+        self.producer.send("in", key, key, timestamp_ms=self.clock.advance(1))
+
+    def drain(self) -> None:
+        for _ in range(200):
+            for slot in list(self.loops):
+                self.step(slot)
+        log = self.broker.log()
+        self.out = Counter(
+            key for number in range(PARTITIONS) for block in log.read("out", number) for key in block.keys
+        )
+
+
+actions = st.one_of(
+    st.tuples(st.just("produce"), st.integers(0, 40)),
+    st.tuples(st.just("step"), st.integers(0, 2)),
+    st.tuples(st.just("crash"), st.integers(0, 2)),
+    st.tuples(st.just("close"), st.integers(0, 2)),
+    st.tuples(st.just("abort"), st.integers(0, len(OPERATIONS) - 1)),
+    st.tuples(st.just("time_out"), st.integers(0, 2)),
+    st.tuples(st.just("pending"), st.just(0)),
+)
+
+
+def play(world: World, what: str, number: int) -> None:
+    if what == "produce":
+        world.produce(f"key-{number}".encode())
+    elif what == "abort":
+        world.broker.fail_next(OPERATIONS[number], Abortable("injected"))
+    elif what == "pending":
+        world.broker.fail_next("committed", Retryable("a transaction is pending"))
+    elif number not in world.loops:
+        world.start(number)
+    elif what == "step":
+        world.step(number)
+    elif what == "crash":
+        world.crash(number)
+    elif what == "close":
+        world.loops.pop(number).close()
+    else:
+        world.broker.time_out(f"rheostat-copy-{number}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(actions, max_size=120))
+def test_every_key_comes_out_once_whatever_happens(history: list[tuple[str, int]]) -> None:
+    world = World()
+    world.start(0)
+    for what, number in history:
+        play(world, what, number)
+    if not world.loops:
+        world.start(0)
+    world.drain()
+    assert world.out == Counter(world.sent)
+
+
+def test_a_failed_commit_rebuilds_the_task_from_the_log() -> None:
+    world = World()
+    world.start(0)
+    world.produce(b"a")
+    world.step(0)
+    world.step(0)
+    before = dict(world.loops[0].tasks)
+    world.produce(b"b")
+    world.broker.fail_next("commit", Abortable("injected"))
+    world.drain()
+    assert world.out == {b"a": 1, b"b": 1}
+    assert any(world.loops[0].tasks[key] is not task for key, task in before.items())
+
+
+def test_counts_in_the_metadata_survive_a_crash() -> None:
+    world = World()
+    world.start(0)
+    for key in (b"a", b"a", b"b", b"c"):
+        world.produce(key)
+    world.drain()
+    world.crash(0)
+    world.produce(b"d")
+    world.drain()
+    assert sum(task.consumed for task in world.loops[0].tasks.values()) == 5  # type: ignore[attr-defined]
+
+
+def test_pending_offsets_delay_the_start_and_nothing_else() -> None:
+    world = World()
+    world.broker.fail_next("committed", Retryable("a transaction is pending"))
+    world.start(0)
+    world.produce(b"a")
+    world.drain()
+    assert world.out == {b"a": 1}
+
+
+def test_an_error_of_the_stage_is_not_swallowed() -> None:
+    world = World()
+
+    def broken(task: object, blocks: object, now_ms: int) -> object:
+        raise RuntimeError("a bug")
+
+    loop = StageLoop(CopyStage(), world.broker, slot="x", clock=world.clock, process=broken)  # type: ignore[arg-type]
+    world.produce(b"a")
+    with pytest.raises(RuntimeError, match="a bug"):
+        for _ in range(5):
+            loop.step()
+    loop.close()
+    world.start(0)
+    world.drain()
+    assert world.out == {b"a": 1}
