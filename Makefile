@@ -42,8 +42,9 @@ lint: setup  ## ruff, format and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## measure on this machine; prints JSON
-	$(BIN)/rheostat bench $(ARGS)
+bench: setup  ## measure intake and freshness on this machine's own Kafka; prints JSON
+	$(BIN)/rheostat bench intake --json $(ARGS)
+	$(BIN)/rheostat bench freshness --json $(ARGS)
 
 kafka: setup  ## a real single-node Kafka in the foreground, until Ctrl-C (needs Java 17 and Maven)
 	$(BIN)/python -m rheostat.streams.local.kafka $(ARGS)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
 from rheostat.learners.layout import check_settings, settings_tensor, take
 from rheostat.learners.microbatch import MicroBatcher
-from rheostat.learners.predictors import HASHED_MLP, MlpPredictor, table_rows
+from rheostat.learners.predictors import HASHED_MLP, PARAMETER_MAX, MlpPredictor, table_rows
 from rheostat.learners.scaling import RunningScale
 
 DENSE = ("hidden.weight", "hidden.bias", "output.weight", "output.bias")
@@ -56,7 +56,7 @@ class HashedMLP:
 
     A row of weight w has its gradient multiplied by w; the mean of a micro-batch is taken over rows, and weight 0 is
     not seen at all. Deterministic: one thread, seeded first parameters, no random numbers afterwards. A step
-    after which a parameter is not finite is undone and counted.
+    after which parameters are not finite, or their norm is above `PARAMETER_MAX`, is undone and counted.
     """
 
     kind = HASHED_MLP
@@ -79,7 +79,7 @@ class HashedMLP:
 
     @property
     def steps_undone(self) -> int:
-        """How many steps were undone because a parameter was no longer finite."""
+        """How many steps were undone because a parameter exploded."""
         return self._undone
 
     def learn(self, batch: Batch) -> None:
@@ -171,9 +171,10 @@ class HashedMLP:
         """Make the step, unless it leads to a parameter that is not finite."""
         table, table_squares = self._adagrad(vectors, gradient, self._table_squares[index])
         dense, dense_squares = self._adagrad(self._dense, dense_gradient, self._dense_squares)
-        # A sum is finite only if all its terms are.
-        sums = [float(tensor.sum()) for tensor in (table, table_squares, dense, dense_squares)]
-        if not all(math.isfinite(total) for total in sums):
+        # A norm is NaN or infinite if one of its terms is, and NaN passes no comparison.
+        sizes = float(table.norm()), float(dense.norm())
+        squares_finite = math.isfinite(float(table_squares.sum()) + float(dense_squares.sum()))
+        if not (sizes[0] <= PARAMETER_MAX and sizes[1] <= PARAMETER_MAX and squares_finite):
             self._undone += 1
             return
         self._table[index], self._table_squares[index] = table, table_squares

@@ -13,7 +13,14 @@ from river.utils.dataframe import into_frame, into_series
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
 from rheostat.learners.layout import check_settings, settings_tensor, take
 from rheostat.learners.microbatch import MicroBatcher
-from rheostat.learners.predictors import LINEAR, LinearPredictor, linear_columns, one_hot, sigmoid
+from rheostat.learners.predictors import (
+    LINEAR,
+    PARAMETER_MAX,
+    LinearPredictor,
+    linear_columns,
+    one_hot,
+    sigmoid,
+)
 from rheostat.learners.scaling import RunningScale
 
 Optimizer = Literal["sgd", "adagrad", "adam", "ftrl"]
@@ -54,7 +61,7 @@ class RiverLinear:
 
     A row of weight w moves the model w times as far as one of weight 1 in the same micro-batch (its gradient is
     multiplied by w, and the micro-batch's mean is taken over rows); weight 0 is not seen at all. The scale counts
-    every row once. A step after which a parameter is not finite is undone and counted.
+    every row once. A step after which a parameter is not finite, or above `PARAMETER_MAX`, is undone and counted.
     """
 
     kind = LINEAR
@@ -78,7 +85,7 @@ class RiverLinear:
 
     @property
     def steps_undone(self) -> int:
-        """How many steps were undone because a parameter was no longer finite."""
+        """How many steps were undone because a parameter exploded."""
         return self._undone
 
     def learn(self, batch: Batch) -> None:
@@ -153,15 +160,17 @@ class RiverLinear:
         weight = np.minimum(batch.weight, self._settings.weight_max)
         with np.errstate(all="ignore"):
             self._model.learn_many(*self._rows.fill(self._scale.frozen().apply(inputs), batch.label, weight))
-        if self._finite():
+        if self._sound():
             self._steps += 1
         else:
             self._import(*before, state)
             self._undone += 1
 
-    def _finite(self) -> bool:
-        arrays = [self._weights(), *(self._state(name) for name in self._state_names)]
-        return bool(np.isfinite(self._model.intercept)) and all(np.isfinite(array).all() for array in arrays)
+    def _sound(self) -> bool:
+        largest = max(np.abs(self._weights()).max(initial=0.0), abs(float(self._model.intercept)))
+        states_finite = all(np.isfinite(self._state(name)).all() for name in self._state_names)
+        # Written so that NaN fails too.
+        return bool(largest <= PARAMETER_MAX) and states_finite
 
     def _weights(self) -> Floats:
         weights = self._model.weights

@@ -22,6 +22,9 @@ from rheostat.learners.scaling import Scale
 LINEAR = "linear/1"
 HASHED_MLP = "hashed-mlp/1"
 
+PARAMETER_MAX = 1e6
+"""A step that makes a larger parameter is an explosion; below it no score can overflow."""
+
 Singles = NDArray[np.float32]
 
 _BINS_MAX = 1 << 16

@@ -58,7 +58,7 @@ _ALL = (
     Kind("accept", "explicit", "the suggestion was taken", weight=0.8),
     Kind("dismiss", "implicit", "the suggestion was waved away", polarity=-1, weight=0.5),
     Kind("click", "implicit", "it was clicked", weight=0.3, absent=0.0),
-    Kind("dwell", "implicit", "time spent on it", unit="seconds", high=86_400.0, weight=0.3, half=30.0),
+    Kind("dwell", "implicit", "time spent on it", unit="seconds, 0 to 86400", high=86_400.0, weight=0.3, half=30.0),
     Kind("copy", "implicit", "it was copied", weight=0.5),
     Kind("undo", "implicit", "its effect was undone", polarity=-1, weight=0.6),
     Kind("conversion", "outcome", "it led to the goal", absent=0.0),
@@ -130,7 +130,7 @@ def read_signals(kinds: pa.Array | pa.ChunkedArray, values: Floats, channel: Cha
     in_channel = _accepted(channel)[codes]
     in_range = known & (values >= _LOW[codes]) & (values <= _HIGH[codes])  # NaN compares false
     valid = in_channel & in_range
-    normalised = np.where(valid, _map(codes, values), np.nan)
+    normalised = np.where(valid, _map(codes, np.where(valid, values, _LOW[codes])), np.nan)
     return Signals(codes, known, in_channel, in_range, normalised, np.where(valid, _WEIGHT[codes], 0.0))
 
 

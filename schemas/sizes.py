@@ -1,8 +1,8 @@
 """How many bytes Arrow columns take as canonical Avro, without encoding them.
 
 No record takes fewer bytes on the wire than its canonical form. So a block whose values are as long as the
-canonical forms together has no record with trailing bytes, and none with overlong or wrapped numbers. The one exception is a
-number of ten bytes, the most there are: six bits of its tenth byte are lost, so equal length proves nothing.
+canonical forms together has no record with trailing bytes, and none with overlong or wrapped numbers. The one
+exception is a number of ten bytes, the most there are: six bits of the tenth are lost, and length proves nothing.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from rheostat.learners.contract import FeatureSchema
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings
 from rheostat.streams.join.settings import JoinSettings
+from rheostat.streams.monitor.settings import MonitorSettings
 
 ENVIRONMENT_PREFIX = "RHEOSTAT_"
 SECRET_WORDS = ("password", "secret", "key", "token", "jaas")
@@ -78,20 +79,6 @@ class LearnConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorConfig:
-    """When a loss counts as worse, and for how long a learner is held."""
-
-    enabled: bool = True
-    arl_events: int = 1_000_000
-    baseline_events: int = 2_000
-    effect: float = 0.05
-    recover_events: int = 500
-    max_hold_ms: int = 120_000
-    ack_deadline_ms: int = 5_000
-    no_data_ms: int = 60_000
-
-
-@dataclass(frozen=True, slots=True)
 class ServeConfig:
     """The HTTP server."""
 
@@ -132,7 +119,7 @@ class Config:
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     join: JoinSettings = field(default_factory=JoinSettings)
     learn: LearnConfig = field(default_factory=LearnConfig)
-    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     serve: ServeConfig = field(default_factory=ServeConfig)
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     feature_sets: Mapping[str, FeatureSetConfig] = field(default_factory=dict)

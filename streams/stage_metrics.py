@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from time import monotonic
 
 from rheostat.streams.learn.stage import LearnTask
 from rheostat.streams.loop_metrics import LoopMetrics
-from rheostat.streams.metrics import Metrics
+from rheostat.streams.metrics import DRIFT_STATES, Metrics
+from rheostat.streams.models.commands import Command
+from rheostat.streams.monitor.effects import Decision
+from rheostat.streams.monitor.stage import MonitorTask
+
+SPEED_OVER_S = 5.0
 
 
 class StageMetrics(LoopMetrics):
-    """A `LoopObserver` that also shows learners; one for each stage."""
+    """A `LoopObserver` that also shows learners and the monitor; one for each stage."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(metrics)
         self._own = metrics
-        self._learner: LearnTask | None = None
-        self._before: tuple[int, int, int] = (0, 0, 0)
+        self._task: object = None
+        self._before: dict[str, int] = {}
+        self._speed_since = (monotonic(), 0)
 
     def committed(
         self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
     ) -> None:
         """Count a committed transaction and show what the task knows now."""
         super().committed(stage, records_in, records_out, seconds)
-        if self._learner is not None:
-            self._show_learner(self._learner)
+        if isinstance(self._task, LearnTask):
+            self._show_learner(self._task)
+        elif isinstance(self._task, MonitorTask):
+            self._show_monitor(self._task)
 
     def opened(self, stage: str, key: int, task: object, seconds: float) -> None:
-        """Count a restore and follow the new task."""
+        """Count a restore and follow the new task, whose counters begin at zero."""
         super().opened(stage, key, task, seconds)
+        self._task, self._before, self._speed_since = task, {}, (monotonic(), 0)
         if isinstance(task, LearnTask):
-            self._learner, self._before = task, (0, 0, 0)
+            self._own.declare("learn", task.settings.model)
 
     def _show_learner(self, task: LearnTask) -> None:
-        model, metrics = task.settings.model, self._own
-        learned, bases, deltas = self._before
-        metrics.learn_examples_total.labels(model).inc(task.learned - learned)
-        metrics.learn_published_updates_total.labels(model, "base").inc(task.bases - bases)
-        metrics.learn_published_updates_total.labels(model, "delta").inc(task.deltas - deltas)
-        self._before = (task.learned, task.bases, task.deltas)
+        model, own = task.settings.model, self._own
+        own.learn_examples_total.labels(model).inc(self._more("learned", task.learned))
+        own.learn_published_updates_total.labels(model, "base").inc(self._more("bases", task.bases))
+        own.learn_published_updates_total.labels(model, "delta").inc(self._more("deltas", task.deltas))
+        own.learn_undone_steps_total.labels(model).inc(self._more("undone", task.steps_undone))
+        since, learned = self._speed_since
+        if (passed := monotonic() - since) >= SPEED_OVER_S:
+            own.learn_examples_per_second.labels(model).set((task.learned - learned) / passed)
+            self._speed_since = (since + passed, task.learned)
         if task.progress.version is not None:
-            metrics.learn_version_epoch.labels(model).set(task.progress.version.epoch)
-            metrics.learn_version_sequence.labels(model).set(task.progress.version.sequence)
+            own.learn_version_epoch.labels(model).set(task.progress.version.epoch)
+            own.learn_version_sequence.labels(model).set(task.progress.version.sequence)
         if task.loss is not None:
-            metrics.learn_matured_brier_ratio.labels(model).set(task.loss)
+            own.learn_matured_brier_ratio.labels(model).set(task.loss)
+
+    def _show_monitor(self, task: MonitorTask) -> None:
+        own = self._own
+        for model, watch in task.watches.items():
+            if f"seen {model}" not in self._before:
+                self._before[f"seen {model}"] = 1
+                own.declare("monitor", model)
+            own.monitor_drift_evidence_nats.labels(model).set(watch.log_evidence())
+            own.monitor_drift_threshold_nats.labels(model).set(math.log(watch.settings.arl_events))
+            for state in DRIFT_STATES:
+                own.monitor_drift_state.labels(model, state).set(float(watch.phase == state))
+            pending = watch.pending
+            late = len(pending.missing) if pending is not None and pending.reported else 0
+            own.monitor_unacknowledged_members.labels(model).set(late)
+            while watch.safe_seconds:
+                own.monitor_time_to_safe_seconds.labels(model).observe(watch.safe_seconds.pop())
+        for effect in task.decided:
+            if isinstance(effect, Decision):
+                own.monitor_verdicts_total.labels(effect.model, effect.verdict).inc()
+            elif isinstance(effect, Command) and effect.kind == "rollback":
+                own.monitor_rollbacks_total.labels(effect.model).inc()
+
+    def _more(self, name: str, now: int) -> int:
+        """Return by how much a counter of the task has grown since it was last shown."""
+        grown = now - self._before.get(name, 0)
+        self._before[name] = now
+        return grown

@@ -19,6 +19,7 @@ from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.keys import pseudonym_key, signer
 from rheostat.streams.metrics import Metrics, serve_metrics
 from rheostat.streams.models.signing import load_key_ring
+from rheostat.streams.monitor.settings import MonitorSettings
 from rheostat.streams.topology import StageRow
 
 
@@ -50,7 +51,7 @@ def build_stages(row: StageRow, config: Config, slot: str, only_models: tuple[st
     if row.name == "join":
         return [build_join(config.join)]
     if row.name == "monitor":
-        return [build_monitor(config, keys_dir)]
+        return [build_monitor(config.monitor, keys_dir)]
     names = tuple(config.models) if only_models is None else only_models
     if not names:
         raise ConfigError("no model is configured; add a table [models.NAME] with learner and feature_set")
@@ -79,6 +80,13 @@ def build_join(settings: JoinSettings) -> Stage:
     from rheostat.streams.join.stage import JoinStage
 
     return JoinStage(settings)
+
+
+def build_monitor(settings: MonitorSettings, keys_dir: Path) -> Stage:
+    """Build the monitor."""
+    from rheostat.streams.monitor.stage import MonitorStage
+
+    return MonitorStage(settings, signer(keys_dir, "monitor"))
 
 
 def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:

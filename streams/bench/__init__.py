@@ -1,0 +1,1 @@
+"""Measurements of throughput and freshness, and a comparison with other stream processors."""

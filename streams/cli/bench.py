@@ -32,7 +32,8 @@ def freshness(
 
     Example: `rheostat bench freshness --rate 5000 --seconds 30 --json`
     """
-    from rheostat.streams.bench.freshness import GROUPS, SCHEMA, bench_freshness
+    from rheostat.streams.bench.freshness import GROUPS, bench_freshness
+    from rheostat.streams.bench.load import SCHEMA
     from rheostat.streams.bench.machine import machine
     from rheostat.streams.local.pipeline import prepare
     from rheostat.streams.provision import create_topics

@@ -40,7 +40,7 @@ def connect(kafka: KafkaConfig) -> Broker:
 
     overrides = dict(kafka.client)
     if kafka.embedded:
-        from rheostat.streams.local.embedded import EMBEDDED_OVERRIDES
+        from rheostat.streams.local.embedded_client import embedded_kafka_broker
 
-        overrides = {**EMBEDDED_OVERRIDES, **overrides}
+        return embedded_kafka_broker(kafka.bootstrap, prefix=kafka.prefix, overrides=overrides)
     return KafkaBroker(kafka.bootstrap, prefix=kafka.prefix, protocol=kafka.protocol, overrides=overrides)

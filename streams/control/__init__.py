@@ -1,0 +1,1 @@
+"""State machines of what is done about a model."""

@@ -111,7 +111,9 @@ class World:
         records = list(itertools.islice(self._records, self._story.batch))
         poisoned = self.seen.phase is Phase.POISON
         answers = self._ask(records)
-        self._auc.add(np.array([each.score for each in answers]), np.array([float(each.record.label) for each in answers]))
+        self._auc.add(
+            np.array([each.score for each in answers]), np.array([float(each.record.label) for each in answers])
+        )
         for answer in answers:
             verdict = self._crowd.honest(answer, poisoned=poisoned)
             if verdict is not None:

@@ -62,7 +62,13 @@ class KafkaBroker:
         if not missing:
             return []
         asked = [
-            NewTopic(prefix + spec.name, num_partitions=spec.partitions, config=dict(spec.config)) for spec in missing
+            NewTopic(
+                prefix + spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=spec.replication,
+                config=dict(spec.config),
+            )
+            for spec in missing
         ]
         futures = admin.create_topics(asked, operation_timeout=_CREATE_TIMEOUT_S)
         created = [spec.name for spec in missing if _is_new(futures[prefix + spec.name].result, spec.name)]

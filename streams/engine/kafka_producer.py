@@ -101,9 +101,9 @@ class KafkaTransactionalProducer:
                 attempt(lambda: self._producer.abort_transaction(2.0), "abort")
         except BrokerError:
             self._producer.purge()
-        # A producer that was fenced has nothing left to abort and says so; otherwise the broker, or the next
-        # producer of this id, aborts what stays open.
-        with suppress(KafkaException):
+        # A producer that was fenced has nothing left to abort and says so (the binding, at times, by SystemError);
+        # otherwise the broker, or the next producer of this id, aborts what stays open.
+        with suppress(KafkaException, SystemError):
             self._producer.close()
 
     def _produce_when_free(self, *record: Any, **more: Any) -> None:

@@ -207,6 +207,8 @@ class StageLoop:
                 for block in blocks:
                     records_in[block.topic] = records_in.get(block.topic, 0) + len(block)
                 positions.update(self._positions(blocks, output.metadata))
+                if output.records and not blocks:
+                    positions.update(self._standing(key, output.metadata))
             if not open_:
                 return
             if positions:
@@ -216,6 +218,11 @@ class StageLoop:
             self._undo(by_task, str(error))
         else:
             self._observer.committed(self.stage.name, records_in, records_out, time.perf_counter() - started)
+
+    def _standing(self, key: int, metadata: str) -> dict[TopicPartition, Committed]:
+        """Return where a task stands: what it wrote without input is committed with its metadata, too."""
+        own = [each for each in self._owned if self._key(each.partition) == key]
+        return {each: Committed(self._next[each], metadata) for each in own}
 
     def _undo(self, by_task: Mapping[int, Sequence[Block]], reason: str) -> None:
         self._producer.abort()

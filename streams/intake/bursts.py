@@ -193,7 +193,7 @@ def _earlier(actors: Fingerprints, counted: Mask) -> Longs:
     order = np.argsort(actors.low, kind="stable")
     low = actors.low[order]
     start = np.flatnonzero(np.append(True, low[1:] != low[:-1]))
-    before = np.cumsum(counted[order]) - counted[order]
+    before: Longs = np.cumsum(counted[order]) - counted[order]
     earlier = np.empty(len(order), np.int64)
     earlier[order] = before - np.repeat(before[start], np.diff(np.append(start, len(order))))
     return earlier

@@ -16,10 +16,11 @@ MISSING = -1
 
 
 class Predictions:
-    """One row for each prediction_id: of several copies the one with the newest event time stays.
+    """One row for each prediction_id: of several copies the one with the newest event time stays, as yet unanswered.
 
     That rule, unlike "the first one", gives the same rows when they are folded again from the middle of the log.
-    Memory is bounded by the caller, see `over`; what a waiting prediction costs is measured in its test.
+    The caller bounds how many there are. One with 15 numeric features was measured to cost about 400 bytes: 220 in
+    Arrow, 175 in Python (the id, its entry in the index, times and marks).
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -76,27 +77,21 @@ class Predictions:
         for row, each in enumerate(ids.tolist()):
             if each not in newest or times[row] > times[newest[each]]:
                 newest[each] = row
-        kept = np.array([row for each, row in newest.items() if times[row] > self._time(each)], np.int64)
+        # In order of arrival, so that it does not matter how the rows were cut into blocks.
+        kept = np.array(sorted(row for each, row in newest.items() if times[row] > self._time(each)), np.int64)
         for each, serial in zip(
             ids[kept].tolist(),
             self.rows.append(batch.take(pa.array(kept)), ids[kept], times[kept]).tolist(),
             strict=True,
         ):
-            self._replace(self._serials.get(each), serial)
+            if each in self._serials:
+                self.drop(np.array([self._serials[each]]))
             self._serials[each] = serial
         return list(ids[kept].tolist())
 
     def _time(self, prediction_id: str) -> int:
         serial = self._serials.get(prediction_id)
         return MISSING if serial is None else int(self.rows.times(np.array([serial]))[0])
-
-    def _replace(self, old: int | None, new: int) -> None:
-        if old is None:
-            return
-        if old in self._events:
-            self._events[new] = self._events.pop(old)
-            self.rows.mark(np.array([new]))
-        self.rows.drop(np.array([old]))
 
 
 def _pop_all(entries: dict[str, int] | dict[int, tuple[str, ...]], keys: Sequence[str] | Sequence[int]) -> None:

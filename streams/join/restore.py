@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from rheostat.schemas import catalogue, codec
@@ -29,7 +30,7 @@ from rheostat.streams.join.feedback import WaitingFeedback
 from rheostat.streams.join.predictions import MISSING, Predictions
 from rheostat.streams.join.window import Progress
 
-KIND_FIELDS = codec.arrow_schema(catalogue.EXAMPLES).get_field_index("kind") + 1
+ORIGIN_FIELDS = codec.arrow_schema(catalogue.EXAMPLES).get_field_index("predicted_at") + 1
 """How many fields of an example must be decoded to know what it was made of."""
 
 
@@ -65,12 +66,15 @@ def _read_answers(
     taught: Counter[str] = Counter()
     since_ms = min(progress.predictions_horizon - window_ms, progress.feedback_horizon) + 1
     for block in log.read(catalogue.EXAMPLES, partition, since_ms=max(since_ms, 0)):
-        ours = codec.decode_fields(catalogue.EXAMPLES, block.values, KIND_FIELDS)
+        ours = codec.decode_fields(catalogue.EXAMPLES, block.values, ORIGIN_FIELDS)
         events = np.asarray(ours.column("example_id").to_numpy(zero_copy_only=False), object)
         # By kind, which comes from a closed set: an event_id can be anything.
         signals = np.asarray(pc.not_equal(ours.column("kind"), DEFAULT_KIND), np.bool_)
         found = predictions.find(ours.column("prediction_id").to_numpy(zero_copy_only=False).tolist())
-        known = signals & (found != MISSING)
+        known = np.flatnonzero(signals & (found != MISSING))
+        # An older copy of a prediction may have been answered; the one that waits was not, by that.
+        shown_at = predictions.rows.take(found[known]).column("occurred_at")
+        known = known[np.asarray(pc.equal(shown_at, ours.column("predicted_at").take(pa.array(known))), np.bool_)]
         predictions.answer(found[known], events[known].tolist())
         recent = signals & (np.asarray(block.timestamps_ms, np.int64) > progress.feedback_horizon)
         taught.update(events[recent].tolist())

@@ -77,12 +77,8 @@ def _sequence(first: Version, last: Version) -> list[Version]:
 
 
 def _chain(log: Log, model: str, saved: SavedAt, target: Version) -> Iterator[Manifest]:
-    """Yield the manifests from the saved version to the target, in order.
-
-    The very first version may stand there twice: it is published before there are offsets to commit it with.
-    """
+    """Yield the manifests from the saved version to the target, in order."""
     number = partition_of(log, catalogue.MODELS, model)
-    before: Version | None = None
     for block in log.read(catalogue.MODELS, number, since_ms=saved.at_ms):
         for value in block.values:
             if value is None:
@@ -91,8 +87,7 @@ def _chain(log: Log, model: str, saved: SavedAt, target: Version) -> Iterator[Ma
             if record["chunk"] != 0:
                 continue
             manifest = decode_manifest(record["manifest"])
-            if manifest.model == model and saved.version <= manifest.version <= target and manifest.version != before:
-                before = manifest.version
+            if manifest.model == model and saved.version <= manifest.version <= target:
                 yield manifest
                 if manifest.version == target:
                     return

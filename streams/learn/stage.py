@@ -95,6 +95,11 @@ class LearnTask:
         self._out: dict[str, list[tuple[bytes, bytes]]] = {}
         self._status_at_ms = 0
 
+    @property
+    def steps_undone(self) -> int:
+        """How many steps the learner undid because a parameter was no longer finite."""
+        return int(getattr(self.learner, "steps_undone", 0))
+
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
         """Obey commands, then test and learn examples; publish what came of it."""
         self._out = {}

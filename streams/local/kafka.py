@@ -106,7 +106,7 @@ def write_config(folder: Path, deploy: Path, port: int, controller_port: int) ->
 def format_storage(java: Sequence[str], config: Path) -> None:
     """Prepare the log folder of a new node."""
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+    command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ConfigError(f"Kafka's storage could not be prepared:\n{(done.stdout + done.stderr)[-2000:]}")

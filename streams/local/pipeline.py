@@ -33,10 +33,16 @@ class Pipeline:
 
     def start(self, children: Children, groups: Sequence[str]) -> None:
         """Start a worker for each group of stages (such as "intake,join"), and the server."""
-        for stages in groups:
-            port = str(self.metrics_ports[stages])
-            children.start(stages, ["worker", "--stages", stages, "--config", str(self.file), "--metrics-port", port])
-        children.start("serve", ["serve", "--config", str(self.file)])
+        for name in (*groups, "serve"):
+            self.restart(children, name)
+
+    def restart(self, children: Children, name: str) -> None:
+        """Start the worker of a group of stages, or the server, under the name and slot it always has."""
+        if name == "serve":
+            children.start(name, ["serve", "--config", str(self.file)])
+        else:
+            port = str(self.metrics_ports[name])
+            children.start(name, ["worker", "--stages", name, "--config", str(self.file), "--metrics-port", port])
 
     def ready(self) -> bool:
         """Whether the server has a verified version of every model."""

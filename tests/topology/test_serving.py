@@ -320,7 +320,8 @@ from tests.support.serving import ServingWorld
 
 world = ServingWorld()
 world.write(*Publisher().publish(base=True).records)
-serve(world.broker, ServerSettings(FollowerSettings("server-1", ("phishing",)), port=int(sys.argv[1])), KeyRing.of(LEARNER))
+settings = ServerSettings(FollowerSettings("server-1", ("phishing",)), port=int(sys.argv[1]))
+serve(world.broker, settings, KeyRing.of(LEARNER))
 blocks = [block for p in range(4) for block in world.broker.log().read("predictions", p)]
 print(sum(map(len, blocks)), world.statuses()[-1]["state"])
 """

@@ -105,7 +105,7 @@ def test_impossible_sums_are_refused(count: int, total: float) -> None:
     [(0.0, (0.5,), 10.0), (0.5, (0.5,), 10.0), (0.5, (1.0,), 10.0), (0.5, (), 10.0), (0.5, (0.6,), 0.5)],
 )
 def test_impossible_detectors_are_refused(m0: float, targets: tuple[float, ...], arl: float) -> None:
-    with pytest.raises(ValueError, match="m0|arl_events"):
+    with pytest.raises(ValueError, match=r"m0|arl_events"):
         Detector(m0, targets, arl)
 
 
@@ -145,7 +145,7 @@ def test_changes_are_found_soon_and_placed(mean: float, within_events: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bernoulli", "beta", "falling", "dependent"])
-@pytest.mark.parametrize("block_rows", [1, 7, 100])
+@pytest.mark.parametrize("block_rows", [10, 100])
 def test_false_alarms_on_many_streams(kind: str, block_rows: int) -> None:
     """1 000 streams with mean at most m0 given the past: the share that alarms within n events is at most n / ARL."""
     random = np.random.default_rng(5)

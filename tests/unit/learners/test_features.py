@@ -50,10 +50,11 @@ def test_equal_text_means_equal_hash_and_only_missing_is_zero(name: str, value: 
 
 
 GOOD = np.zeros((3, 2))
+BROKEN = np.array([[1.0, np.nan], [2.0, np.inf], [3.0, 3.0]])
 REFUSED: dict[str, tuple[str, Callable[[], Batch]]] = {
     "not finite": (
         r"'age': 2 of 3 .* row 0",
-        lambda: batch_from_columns(SCHEMA, [[1, np.nan], [2, np.inf], [3, 3]], COLUMNS),
+        lambda: batch_from_columns(SCHEMA, BROKEN, COLUMNS),
     ),
     "columns missing": (r"expected \(rows, 2\)", lambda: batch_from_columns(SCHEMA, np.zeros((3, 1)), COLUMNS)),
     "one axis": (r"expected \(rows, 2\)", lambda: batch_from_columns(SCHEMA, np.zeros(3), COLUMNS)),

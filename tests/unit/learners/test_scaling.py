@@ -88,7 +88,7 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
     tensors = RunningScale(2, True, 4.0).frozen().tensors()
     with pytest.raises(ValueError, match=r"'scale.mean' is float64 \(2,\), expected float64 \(3,\)"):
         Scale.from_tensors(tensors, 3)
-    with pytest.raises(ValueError, match="'running.count' is missing"):
+    with pytest.raises(ValueError, match=r"'running\.count' is missing"):
         RunningScale(2, True, 4.0).restore({})
     with pytest.raises(ValueError, match="clip"):
         RunningScale(2, True, 0.0)

@@ -55,7 +55,7 @@ def score(
 
 REGULARS = [f"regular-{i}" for i in range(500)]
 ITEMS = [f"item-{i}" for i in range(200)]
-BLOCKS = [1, 37, 1_000]
+BLOCKS = [13, 200, 1_000]
 
 
 def calm(rng: np.random.Generator, start_ms: int, seconds: float) -> list[tuple[int, str, str, float]]:
