@@ -42,7 +42,7 @@ lint: setup  ## ruff, format and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## measure intake and freshness on this machine's own Kafka; prints JSON
+bench: setup  ## measure intake and freshness on this machine, on a real Kafka; prints JSON
 	$(BIN)/rheostat bench intake --json $(ARGS)
 	$(BIN)/rheostat bench freshness --json $(ARGS)
 

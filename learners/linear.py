@@ -167,10 +167,10 @@ class RiverLinear:
             self._undone += 1
 
     def _sound(self) -> bool:
-        largest = max(np.abs(self._weights()).max(initial=0.0), abs(float(self._model.intercept)))
+        parameters = np.append(self._weights(), float(self._model.intercept))
         states_finite = all(np.isfinite(self._state(name)).all() for name in self._state_names)
-        # Written so that NaN fails too.
-        return bool(largest <= PARAMETER_MAX) and states_finite
+        # NaN passes no comparison.
+        return bool((np.abs(parameters) <= PARAMETER_MAX).all()) and states_finite
 
     def _weights(self) -> Floats:
         weights = self._model.weights

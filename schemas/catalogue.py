@@ -85,6 +85,8 @@ def _feedback(name: str, purpose: str) -> Topic:
         retention_ms=7 * _DAY_MS,
         co_partitioned=True,
         record_bytes_max=16 * _MIB,
+        # A clock far ahead is likewise intake's to refuse and explain; brokers of version 4 allow an hour by default.
+        extra={"message.timestamp.after.max.ms": str(2**63 - 1)},
     )
 
 

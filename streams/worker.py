@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 from prometheus_client import CollectorRegistry
 
 from rheostat.learners.contract import FeatureSchema, Learner
@@ -34,6 +35,8 @@ def run_stages(
     log_level: str,
 ) -> None:
     """Run these stages until SIGTERM; does not return."""
+    # The first conversion makes pyarrow import pandas, which takes a second or two: before there is work, not during it.
+    pa.array([0])
     stages = [stage for row in rows for stage in build_stages(row, config, slot, only_models)]
     registry = CollectorRegistry()
     metrics = Metrics(registry)

@@ -71,7 +71,11 @@ def fresh_memory(settings: IntakeSettings) -> Memory:
 
 
 def restored_memory(
-    settings: IntakeSettings, partition: int, committed: Mapping[TopicPartition, Committed], log: Log
+    settings: IntakeSettings,
+    partition: int,
+    committed: Mapping[TopicPartition, Committed],
+    log: Log,
+    now_ms: int,
 ) -> Memory:
     """Rebuild the state as of the committed positions. Raises Corrupt if the outputs do not reach their watermark.
 
@@ -90,18 +94,24 @@ def restored_memory(
         if facts and watermark_ms is None:
             continue  # nothing was ever written there
         tails.append(_fold(topic, partition, ids, log, since_ms, settings.bursts_enabled))
-        if watermark_ms is not None and (ids.watermark_ms is None or ids.watermark_ms < watermark_ms):
-            raise Corrupt(
-                f"{topic}[{partition}]",
-                f"its newest event is of {ids.watermark_ms}, but {watermark_ms} was committed; "
-                "records are missing, so duplicates would not be found",
-            )
+        if watermark_ms is not None:
+            _check_reached(f"{topic}[{partition}]", ids, watermark_ms, now_ms - catalogue.TOPICS[topic].retention_ms)
     for ids in (memory.accepted, memory.held):
         ids.take_evicted()  # counted when it happened first
     if memory.bursts is not None:
         for events in _by_time([each for tail in tails for each in tail]):
             memory.bursts.score(events)
     return memory
+
+
+def _check_reached(where: str, ids: Deduplicator, watermark_ms: int, deleted_before_ms: int) -> None:
+    """Raise Corrupt if the fold lacks the newest event that was committed, unless that is so old as to be deleted."""
+    if watermark_ms >= deleted_before_ms and (ids.watermark_ms is None or ids.watermark_ms < watermark_ms):
+        raise Corrupt(
+            where,
+            f"its newest event is of {ids.watermark_ms}, but {watermark_ms} was committed. Records are missing, so "
+            "duplicates would not be found. Bring them back, or set the group's offsets by hand to go on without them",
+        )
 
 
 def _newest_facts(committed: Iterable[Committed]) -> dict[str, Any]:

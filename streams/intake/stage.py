@@ -162,7 +162,7 @@ class IntakeStage:
     ) -> IntakeTask:
         """Rebuild the state of one partition number from ledger, quarantine and commit metadata."""
         (partition,) = partitions
-        memory = restored_memory(self._settings, partition, committed, log)
+        memory = restored_memory(self._settings, partition, committed, log, now_ms)
         return IntakeTask(self._settings, memory, {topic: log.partitions(topic) for topic in self.sources})
 
 

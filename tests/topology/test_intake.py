@@ -17,6 +17,7 @@ from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.errors import Abortable, Corrupt
+from rheostat.streams.intake.counts import Counts
 from rheostat.streams.intake.settings import BurstSettings, IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage, IntakeTask
 from tests.support.feedback import KEY, NOW_MS, OUTPUTS, create_topics, event, publish_events
@@ -98,11 +99,11 @@ class World:
             for number in range(PARTITIONS)
         }
 
-    def tasks(self) -> list[IntakeTask]:
-        return [task for task in self.loop.tasks.values() if isinstance(task, IntakeTask)]
+    def counts(self) -> dict[int, Counts]:
+        return {number: task.counts for number, task in self.loop.tasks.items() if isinstance(task, IntakeTask)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories)
 def test_faults_change_nothing_and_every_event_is_accounted_for(
     history: list[tuple[list[tuple[str, dict[str, Any]]], str | None]],
@@ -114,15 +115,15 @@ def test_faults_change_nothing_and_every_event_is_accounted_for(
             world.send(sent)
             world.drain()
     assert troubled.written() == calm.written()
-    assert [task.counts for task in troubled.tasks()] == [task.counts for task in calm.tasks()]
+    assert troubled.counts() == calm.counts()
     check_conservation(calm, [each for sent, _ in history for each in sent])
 
 
 def check_conservation(world: World, sent: list[tuple[str, dict[str, Any]]]) -> None:
     totals: Counter[str] = Counter()
-    for task in world.tasks():
-        assert task.counts.imbalance == 0
-        totals.update(task.counts.as_json())
+    for counts in world.counts().values():
+        assert counts.imbalance == 0
+        totals.update(counts.as_json())
     rows = Counter(topic for (topic, _), written in world.written().items() for _ in written)
     assert totals["consumed"] == len(sent)
     assert totals["accepted"] == rows[catalogue.LEDGER]
@@ -147,8 +148,8 @@ def test_the_state_is_rebuilt_from_the_tail_alone() -> None:
     world.start()
     world.send([(catalogue.FEEDBACK_EXPLICIT, event(f"e{i}", occurred_at=NOW_MS + 100 * i)) for i in range(36, 40)])
     world.drain()
-    assert sum(task.counts.duplicate for task in world.tasks()) == 4
-    assert sum(task.counts.accepted for task in world.tasks()) == 40
+    assert sum(each.duplicate for each in world.counts().values()) == 4
+    assert sum(each.accepted for each in world.counts().values()) == 40
 
 
 def test_a_ledger_that_lost_its_end_is_refused() -> None:
@@ -161,6 +162,20 @@ def test_a_ledger_that_lost_its_end_is_refused() -> None:
     world.start()
     with pytest.raises(Corrupt, match="duplicates would not be found"):
         world.drain()
+
+
+def test_a_ledger_that_expired_while_nothing_came_is_no_fault() -> None:
+    world = World()
+    world.send([(catalogue.FEEDBACK_EXPLICIT, event(f"e{i}")) for i in range(10)])
+    world.drain()
+    world.loop.close()
+    for number in range(PARTITIONS):
+        world.broker.delete_before(catalogue.LEDGER, number, 1_000)
+    later = world.clock.advance(catalogue.TOPICS[catalogue.LEDGER].retention_ms + 1)
+    world.start()
+    world.send([(catalogue.FEEDBACK_EXPLICIT, event("new", occurred_at=later))])
+    world.drain()
+    assert sum(each.accepted for each in world.counts().values()) == 11
 
 
 def test_a_brigade_stays_caught_over_a_restart_and_its_retries_are_duplicates() -> None:
@@ -186,12 +201,12 @@ def test_a_brigade_stays_caught_over_a_restart_and_its_retries_are_duplicates() 
     ]
     world.send(attack[:120])
     world.drain()
-    held = sum(task.counts.quarantined for task in world.tasks())
+    held = sum(each.quarantined for each in world.counts().values())
     assert held > 60
     world.suffer("crash")
     world.send(attack)
     world.drain()
-    counts = [task.counts for task in world.tasks()]
+    counts = world.counts().values()
     assert sum(each.duplicate for each in counts) == 120
     assert sum(each.quarantined for each in counts) == held + 120
 

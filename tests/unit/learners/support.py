@@ -7,11 +7,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+from hypothesis import settings
 from river import datasets
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner
 from rheostat.learners.features import batch_from_columns, select
 from rheostat.learners.prequential import roc_auc
+
+ANY_SPEED = settings(deadline=None)
+"""A machine may be slow; what is found must not depend on it."""
 
 NUMERIC = FeatureSchema("numbers@1", ("x", "y"))
 CATEGORICAL = FeatureSchema("categories@1", (), ("c", "d"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rheostat.learners.baseline import Baseline, BaselineRule, interrupted, observe_reference, upper_bound
 from rheostat.learners.contract import Floats
+from tests.unit.learners.support import ANY_SPEED
 
 RULE = BaselineRule(reference_events=100, renew_events=1_000, delta=0.01, margin=0.02)
 
@@ -61,6 +62,7 @@ def test_an_alarm_interrupts_the_healthy_run() -> None:
     assert _after(now, np.full(100, 0.5)).m0 == bound
 
 
+@ANY_SPEED
 @given(st.lists(st.lists(st.floats(0.0, 1.0), max_size=60), max_size=20))
 def test_state_survives_json_and_the_bound_is_one_a_detector_takes(blocks: list[list[float]]) -> None:
     now = Baseline()

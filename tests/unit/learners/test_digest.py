@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -59,6 +59,7 @@ def test_other_dtypes_are_refused(tensor: NDArray[np.generic]) -> None:
         tensors_digest({"a": tensor})
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     dtype=st.sampled_from(sorted(DTYPES)),
     shape=st.sampled_from([(), (0,), (1,), (700, 30), (5, 0, 2), (9, 40_000), (30_000,)]),

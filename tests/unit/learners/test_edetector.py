@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rheostat.learners.contract import Floats
 from rheostat.learners.edetector import Detector, Evidence, begin, log_evidence, observe, targets_above
+from tests.unit.learners.support import ANY_SPEED
 
 LOSSES = (0, 0, 1, 0, 1, 1, 1, 0, 1, 1)
 ONE = Detector(m0=0.2, targets=(0.4,), arl_events=100.0)
@@ -49,6 +50,7 @@ def test_one_block_is_the_product_of_its_likelihood_ratios() -> None:
     assert math.exp(evidence.log_cusum[0]) == pytest.approx(ratio)
 
 
+@ANY_SPEED
 @given(st.floats(0.001, 0.999), st.floats(0.01, 0.99), st.floats(0.0, 1.0))
 def test_e_values_have_mean_at_most_one(mean: float, share: float, gap: float) -> None:
     """For losses of two values around the mean, exactly: E e <= 1 whenever the mean is at most m0."""
@@ -62,6 +64,7 @@ def test_e_values_have_mean_at_most_one(mean: float, share: float, gap: float) -
     assert (1.0 - chance) * values[0] + chance * values[1] <= 1.0 + 1e-9
 
 
+@ANY_SPEED
 @given(st.lists(st.lists(st.floats(0.0, 1.0), max_size=6), max_size=12))
 def test_state_survives_json(blocks: list[list[float]]) -> None:
     evidence = stored = begin(MANY)
@@ -109,6 +112,7 @@ def test_impossible_detectors_are_refused(m0: float, targets: tuple[float, ...],
         Detector(m0, targets, arl)
 
 
+@ANY_SPEED
 @given(st.floats(0.001, 0.9), st.floats(0.001, 0.9), st.integers(1, 8))
 def test_targets_rise_from_the_least_effect_and_stay_below_one(m0: float, share: float, count: int) -> None:
     effect = (1.0 - m0) * share

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rheostat.learners.contract import Batch, FeatureSchema
 from rheostat.learners.features import batch_from_columns, check_batch, hash_value, select
+from tests.unit.learners.support import ANY_SPEED
 
 SCHEMA = FeatureSchema("pages@1", ("length", "age"), ("country", "device"))
 COLUMNS: list[list[str | None]] = [["de", "fr", None], ["phone", "", "phone"]]
@@ -42,6 +43,7 @@ def test_no_rows_and_no_features() -> None:
     assert batch_from_columns(FeatureSchema("none@1"), np.zeros((4, 0)), []).categorical.shape == (4, 0)
 
 
+@ANY_SPEED
 @given(st.text(max_size=5), st.text(max_size=5))
 def test_equal_text_means_equal_hash_and_only_missing_is_zero(name: str, value: str) -> None:
     assert (hash_value(name, value) == 0) == (value == "")
@@ -83,6 +85,7 @@ def test_batches_of_another_schema_or_shape_are_refused() -> None:
         check_batch(SCHEMA, replace(batch, weight=np.ones(2)))
 
 
+@ANY_SPEED
 @given(st.lists(st.integers(0, 2), max_size=6))
 def test_select_takes_rows_of_every_column(rows: list[int]) -> None:
     batch = batch_from_columns(SCHEMA, [[0, 0], [1, 1], [2, 2]], COLUMNS, [0, 0.5, 1], [3, 4, 5])

@@ -127,6 +127,28 @@ def test_a_step_to_infinity_is_undone_and_counted(optimizer: Optimizer) -> None:
     assert np.isfinite(learner.predict(batch)).all()
 
 
+@pytest.mark.parametrize("broken", ["weight", "intercept", "state"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_bad_number_is_enough_to_undo_a_step(monkeypatch: pytest.MonkeyPatch, broken: str, value: float) -> None:
+    learner = RiverLinear(NUMERIC, LinearSettings(optimizer="adam", batch_rows=8))
+    learner.learn(toy_batch(NUMERIC, 8, 9))
+    before = {name: tensor.tobytes() for name, tensor in learner.snapshot().tensors.items()}
+    model: Any = learner._model
+
+    def explode(*_: Any) -> None:
+        model._weights["x1"] = value if broken == "weight" else 3.0
+        model.intercept = value if broken == "intercept" else 3.0
+        model.optimizer.m["x0"] = value if broken == "state" else 3.0
+        model.optimizer.n_iterations += 1
+
+    monkeypatch.setattr(model, "learn_many", explode)
+    learner.learn(toy_batch(NUMERIC, 8, 10))
+    assert learner.steps_undone == 1
+    after = learner.snapshot().tensors
+    kept = ("weights", "intercept", "optimizer.m", "optimizer.v")
+    assert [after[name].tobytes() for name in kept] == [before[name] for name in kept]
+
+
 def test_a_snapshot_of_other_settings_is_refused_and_changes_nothing() -> None:
     learner = RiverLinear(NUMERIC, LinearSettings(batch_rows=16))
     learner.learn(toy_batch(NUMERIC, 40, 8))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rheostat.learners import prequential
 from rheostat.learners.prequential import LABEL_AGES, RollingAUC, cells, label_age_codes, roc_auc
+from tests.unit.learners.support import ANY_SPEED
 
 unit = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0.0, 1.0))
 rows = st.lists(
@@ -44,6 +45,7 @@ def _plain(of: list[Row]) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
+@ANY_SPEED
 @given(rows)
 def test_cells_are_the_sums_of_their_rows(of: list[Row]) -> None:
     found, expected = _cells(of), _plain(of)
@@ -53,6 +55,7 @@ def test_cells_are_the_sums_of_their_rows(of: list[Row]) -> None:
         assert sums == pytest.approx(expected[key], abs=1e-8)
 
 
+@ANY_SPEED
 @given(rows, st.integers(0, 40))
 def test_cells_of_two_parts_add_up(of: list[Row], cut: int) -> None:
     whole, first, second = _cells(of), _cells(of[:cut]), _cells(of[cut:])
@@ -90,6 +93,7 @@ def _naive_auc(scored: list[tuple[float, bool]]) -> float | None:
     return sum((up > down) + 0.5 * (up == down) for up in ups for down in downs) / (len(ups) * len(downs))
 
 
+@ANY_SPEED
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.1 + 1e-17, 0.5, 0.7, 1.0]), st.booleans()), max_size=60))
 def test_auc_counts_pairs(scored: list[tuple[float, bool]]) -> None:
     found = roc_auc(np.array([score for score, _ in scored]), np.array([float(label) for _, label in scored]))
@@ -97,6 +101,7 @@ def test_auc_counts_pairs(scored: list[tuple[float, bool]]) -> None:
     assert found == (None if expected is None else pytest.approx(expected))
 
 
+@ANY_SPEED
 @given(st.lists(st.lists(st.tuples(unit, st.booleans()), max_size=8), max_size=8), st.integers(2, 12))
 def test_rolling_auc_is_that_of_the_last_rows(blocks: list[list[tuple[float, bool]]], window: int) -> None:
     rolling = RollingAUC(window)

@@ -12,10 +12,12 @@ from river.preprocessing import StandardScaler
 
 from rheostat.learners.contract import Floats
 from rheostat.learners.scaling import RunningScale, Scale, shape_inputs
+from tests.unit.learners.support import ANY_SPEED
 
 inputs = arrays(np.float64, (12, 2), elements=st.floats(-1e6, 1e6))
 
 
+@ANY_SPEED
 @given(inputs, st.lists(st.integers(1, 11), max_size=4))
 def test_pieces_give_the_mean_and_deviation_of_the_whole(rows: Floats, cuts: list[int]) -> None:
     running = RunningScale(2, signed_log=False, clip=1e9)
@@ -58,6 +60,7 @@ def test_constant_features_say_nothing(value: float) -> None:
     assert running.frozen().apply(np.array([[value], [value + 1.0], [5.0]])).tolist() == [[0.0]] * 3
 
 
+@ANY_SPEED
 @given(arrays(np.float64, (6, 2), elements=st.floats(allow_nan=False, allow_infinity=False)), st.booleans())
 def test_always_finite_and_within_the_clip(rows: Floats, signed_log: bool) -> None:
     running = RunningScale(2, signed_log, clip=5.0)
@@ -67,6 +70,7 @@ def test_always_finite_and_within_the_clip(rows: Floats, signed_log: bool) -> No
     assert np.abs(scaled).max() <= 5.0
 
 
+@ANY_SPEED
 @given(arrays(np.float64, (8, 1), elements=st.floats(-1e300, 1e300)))
 def test_signed_log_keeps_order_and_sign(rows: Floats) -> None:
     shaped = shape_inputs(rows, signed_log=True)
@@ -75,6 +79,7 @@ def test_signed_log_keeps_order_and_sign(rows: Floats) -> None:
     assert (np.diff(shaped[order, 0]) >= 0.0).all()
 
 
+@ANY_SPEED
 @given(inputs)
 def test_tensors_carry_the_scale_and_the_running_state(rows: Floats) -> None:
     running, other = RunningScale(2, True, 4.0), RunningScale(2, True, 4.0)

@@ -15,6 +15,7 @@ from safetensors import numpy as safetensors
 
 from rheostat.learners.digest import DTYPES, tensors_digest
 from rheostat.learners.tensorfile import TensorFileError, dump, load
+from tests.unit.learners.support import ANY_SPEED
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=["L", "N"]), min_size=1, max_size=9)
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
@@ -35,6 +36,7 @@ def tensors(draw: st.DrawFn) -> dict[str, NDArray[np.generic]]:
     return found
 
 
+@ANY_SPEED
 @given(tensors())
 def test_round_trip_to_the_bit(given_tensors: dict[str, NDArray[np.generic]]) -> None:
     data = dump(given_tensors)
@@ -43,17 +45,20 @@ def test_round_trip_to_the_bit(given_tensors: dict[str, NDArray[np.generic]]) ->
     assert all(tensor.flags.writeable for tensor in found.values())
 
 
+@ANY_SPEED
 @given(tensors())
 def test_bytes_do_not_depend_on_the_order(given_tensors: dict[str, NDArray[np.generic]]) -> None:
     turned = dict(reversed(given_tensors.items()))
     assert dump(given_tensors, {"a": "b"}) == dump(turned, {"a": "b"})
 
 
+@ANY_SPEED
 @given(tensors())
 def test_the_library_reads_it_the_same(given_tensors: dict[str, NDArray[np.generic]]) -> None:
     assert tensors_digest(safetensors.load(dump(given_tensors))) == tensors_digest(given_tensors)
 
 
+@ANY_SPEED
 @given(tensors(), st.data())
 def test_damaged_bytes_are_refused_or_read_within_limits(
     given_tensors: dict[str, NDArray[np.generic]], data: st.DataObject
@@ -69,6 +74,7 @@ def test_damaged_bytes_are_refused_or_read_within_limits(
     assert sum(tensor.nbytes for tensor in found.values()) < len(cut)
 
 
+@ANY_SPEED
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(data: bytes) -> None:
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rheostat.streams.clock import ManualClock
 from rheostat.streams.engine.block import Block, OutBlock, TopicPartition
@@ -15,8 +15,8 @@ from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.errors import Abortable, Fenced, Retryable
 from tests.support.brokers import positions, publish, values_of
 
-PARTITIONS = 3
-SLOTS = st.integers(0, 2)
+PARTITIONS = 2
+SLOTS = st.integers(0, 1)
 
 
 class Worker:
@@ -75,6 +75,13 @@ class Histories(RuleBasedStateMachine):
         self.seen: dict[int, list[bytes | None]] = {p: [] for p in range(PARTITIONS)}
         self.tailer = self.broker.tailer(["out"], from_beginning=True)
 
+    @initialize()
+    def begin_with_two_workers_and_work_for_them(self) -> None:
+        for slot in range(2):
+            self.start_worker(slot)
+        for partition in range(PARTITIONS):
+            self.produce(partition, 2)
+
     @rule(partition=st.integers(0, PARTITIONS - 1), count=st.integers(1, 5))
     def produce(self, partition: int, count: int) -> None:
         values: list[bytes | None] = [b"%d" % (len(self.written[partition]) + i) for i in range(count)]
@@ -89,11 +96,15 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), records_max=st.integers(1, 4))
-    def poll(self, data: st.DataObject, records_max: int) -> None:
-        self._with_worker(data, lambda worker: worker.poll(records_max))
+    def take(self, data: st.DataObject, records_max: int) -> None:
+        def act(worker: Worker) -> None:
+            for _ in range(3):
+                worker.poll(records_max)
+
+        self._with_worker(data, act)
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data(), commit=st.booleans())
+    @rule(data=st.data(), commit=st.sampled_from([True, True, True, False]))
     def finish(self, data: st.DataObject, commit: bool) -> None:
         self._with_worker(data, lambda worker: worker.finish(commit))
 
@@ -125,10 +136,10 @@ class Histories(RuleBasedStateMachine):
         """With the zombies gone, one fresh worker finishes the work: everything is there, once."""
         for worker in self.workers.values():
             self.broker.expire(worker.consumer)
-        for slot in range(3):
+        for slot in range(2):
             self.broker.time_out(f"slot-{slot}")
         last = Worker(self.broker, 0)
-        for _ in range(1_000):
+        for _ in range(50):
             last.poll(10)
             last.finish(commit=True)
             if self._complete():
@@ -150,4 +161,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestHistories.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
