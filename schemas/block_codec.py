@@ -50,6 +50,7 @@ class _Undecodable(Exception):
     """At least one value of a run is bad; the text is the decoder's."""
 
 
+@cache
 def arrow_schema(schema: str) -> pa.Schema:
     """Return the Arrow schema of a topic's blocks."""
     return pyruhvro.avro_to_arrow_schema(_avro(_checked(schema)))

@@ -99,14 +99,14 @@ def _prepare(settings: DemoSettings, folder: Path, bootstrap: str) -> Pipeline:
         settings={
             "intake": {"bursts_enabled": settings.bursts},
             "monitor": {"enabled": settings.monitor, **MONITOR},
-            "learn": LEARN,
+            "kafka": {"data_partitions": 2, "poll_ms": 50},
+            "learn": {"interval_ms": 50},
         },
     )
 
 
 # A demo's minute stands for a day: bounds that suit production would not be reached in it.
 MONITOR: dict[str, object] = {"baseline_events": 1_500, "recover_events": 300, "max_hold_ms": 30_000}
-LEARN: dict[str, object] = {"interval_ms": 50}
 
 
 def _play(

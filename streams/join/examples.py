@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +15,7 @@ from rheostat.streams.engine.block import OutBlock
 from rheostat.streams.join.labels import labels
 from rheostat.streams.join.rows import Times
 
+SCHEMA = codec.arrow_schema(catalogue.EXAMPLES)
 DEFAULT_KIND = "default"
 DEFAULT_ID_PREFIX = "default:"
 _FROM_PREDICTION = (
@@ -47,7 +51,18 @@ def columns_schema(topic: str, columns: tuple[str, ...]) -> pa.Schema:
     return pa.schema([whole.field(name) for name in columns])
 
 
-def joined(predictions: pa.RecordBatch, feedback: pa.RecordBatch, times: Times, partition: int) -> OutBlock:
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Examples still to be encoded: their columns, and label times in ms (the record timestamps)."""
+
+    batch: pa.RecordBatch
+    times: Times
+
+
+NONE = Examples(pa.RecordBatch.from_pylist([], schema=SCHEMA), np.zeros(0, np.int64))
+
+
+def joined(predictions: pa.RecordBatch, feedback: pa.RecordBatch, times: Times) -> Examples:
     """Make one example of each pair of rows. `times` are the label times.
 
     Segment and target are the prediction's; where it names none, the feedback's.
@@ -62,12 +77,12 @@ def joined(predictions: pa.RecordBatch, feedback: pa.RecordBatch, times: Times, 
         "predicted_at": predictions.column("occurred_at"),
     }
     same = ("subject", "kind", "weight", "occurred_at", "origin_topic", "origin_partition", "origin_offset")
-    return _block(columns | {name: feedback.column(name) for name in same}, times, partition)
+    return _examples(columns | {name: feedback.column(name) for name in same}, times)
 
 
 def defaulted(
     predictions: pa.RecordBatch, times: Times, partition: int, *, label: float, weight: float, window_ms: int
-) -> OutBlock:
+) -> Examples:
     """Make one example of each prediction that stayed without feedback for the window. `times` are its own.
 
     It has no feedback event of its own: its origin is `predictions`, with offset -1.
@@ -89,18 +104,27 @@ def defaulted(
         "origin_partition": _repeated(partition, count),
         "origin_offset": _repeated(-1, count),
     }
-    return _block(columns, times + window_ms, partition)
+    return _examples(columns, times + window_ms)
 
 
-def _block(columns: dict[str, pa.Array], times: Times, partition: int) -> OutBlock:
-    schema = codec.arrow_schema(catalogue.EXAMPLES)
-    batch = pa.RecordBatch.from_arrays(
-        [columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema
-    )
-    keys = map(str.encode, columns["prediction_id"].to_numpy(zero_copy_only=False).tolist())
-    return OutBlock(
-        catalogue.EXAMPLES, partition, list(keys), codec.encode_block(catalogue.EXAMPLES, batch), times.tolist()
-    )
+def encode(made: Sequence[Examples], partition: int) -> OutBlock | None:
+    """Return the records of all examples, in order; None when there are none. One encoder call, which costs ms."""
+    filled = [each for each in made if len(each.times)]
+    if not filled:
+        return None
+    batch = filled[0].batch if len(filled) == 1 else pa.concat_batches([each.batch for each in filled])
+    keys = list(map(str.encode, batch.column("prediction_id").to_numpy(zero_copy_only=False).tolist()))
+    times = np.concatenate([each.times for each in filled]).tolist()
+    return OutBlock(catalogue.EXAMPLES, partition, keys, codec.encode_block(catalogue.EXAMPLES, batch), times)
+
+
+def _examples(columns: dict[str, pa.Array], times: Times) -> Examples:
+    typed = [_typed(columns[field.name], field.type) for field in SCHEMA]
+    return Examples(pa.RecordBatch.from_arrays(typed, schema=SCHEMA), times)
+
+
+def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return column if column.type == kind else column.cast(kind)
 
 
 def _floats(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ Retractions are counted as unsupported: they take nothing back yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -24,6 +24,7 @@ from rheostat.streams.intake.deadletter import dead_letters
 from rheostat.streams.join import examples
 from rheostat.streams.join.arrivals import Arrivals, read_feedback, read_predictions
 from rheostat.streams.join.books import FEEDBACK_IN, PREDICTIONS_IN, Books
+from rheostat.streams.join.examples import Examples
 from rheostat.streams.join.feedback import WaitingFeedback
 from rheostat.streams.join.predictions import MISSING, Predictions
 from rheostat.streams.join.restore import restore
@@ -80,26 +81,25 @@ class JoinTask:
         """Join what came with what waits. Predictions go first, so that pairs of one call need not wait."""
         predictions = [block for block in blocks if block.topic == catalogue.PREDICTIONS]
         feedback = [block for block in blocks if block.topic == catalogue.LEDGER]
-        out = [*self._take_predictions(predictions, now_ms)]
-        out += [self._take_feedback(block) for block in feedback]
-        out += self._advance(_newest(predictions), _newest(feedback), now_ms)
+        letters, made = self._take_predictions(predictions, now_ms)
+        made += [self._take_feedback(block) for block in feedback]
+        made.append(self._advance(_newest(predictions), _newest(feedback), now_ms))
         self._books.settle(len(self._predictions), len(self._feedback))
         self._progress = replace(self._progress, commits=self._progress.commits + 1, counts=self._books.counts)
-        return Output([block for block in out if len(block)], self._progress.dumps())
+        out = (examples.encode(made, self._partition), letters)
+        return Output([block for block in out if block is not None], self._progress.dumps())
 
-    def _take_predictions(self, blocks: Sequence[Block], now_ms: int) -> Iterable[OutBlock]:
-        failures = []
+    def _take_predictions(self, blocks: Sequence[Block], now_ms: int) -> tuple[OutBlock | None, list[Examples]]:
+        made, failures = [], []
         for index, block in enumerate(blocks):
             arrived, failed = read_predictions(block)
             failures += [(index, failure) for failure in failed]
             self._books.add(PREDICTIONS_IN, len(block))
             self._books.add("invalid_predictions", len(failed))
-            yield self._admit(arrived)
-        letters = dead_letters(blocks, failures, now_ms)
-        if letters is not None:
-            yield letters
+            made.append(self._admit(arrived))
+        return dead_letters(blocks, failures, now_ms), made
 
-    def _admit(self, arrived: Arrivals) -> OutBlock:
+    def _admit(self, arrived: Arrivals) -> Examples:
         timely = arrived.after(self._progress.predictions_horizon)
         before = len(self._predictions)
         ids = self._predictions.add(timely.batch, timely.ids, timely.times)
@@ -107,31 +107,33 @@ class JoinTask:
         self._books.add("duplicate_predictions", len(timely) - len(self._predictions) + before)
         return self._join_waiting(ids)
 
-    def _join_waiting(self, ids: Sequence[str]) -> OutBlock:
+    def _join_waiting(self, ids: Sequence[str]) -> Examples:
         serials = self._feedback.find(ids)
+        if not len(serials):
+            return examples.NONE
         rows = self._feedback.rows
         found = self._predictions.find(rows.keys(serials))
-        pairs, block = self._pair(found, rows.take(serials), rows.times(serials))
+        pairs, made = self._pair(found, rows.take(serials), rows.times(serials))
         self._feedback.drop(serials[pairs])
-        return block
+        return made
 
-    def _take_feedback(self, block: Block) -> OutBlock:
+    def _take_feedback(self, block: Block) -> Examples:
         arrived, unsupported = read_feedback(block)
         timely = arrived.after(self._progress.feedback_horizon)
         self._books.add(FEEDBACK_IN, len(block))
         self._books.add("unsupported", unsupported)
         self._books.add("late", len(arrived) - len(timely))
         found = self._predictions.find(timely.ids.tolist())
-        pairs, out = self._pair(found, timely.batch, timely.times)
+        pairs, made = self._pair(found, timely.batch, timely.times)
         rest = timely.where(~pairs)
         self._feedback.add(rest.batch, rest.ids, rest.times)
-        return out
+        return made
 
-    def _pair(self, serials: Serials, feedback: pa.RecordBatch, times: Times) -> tuple[Mask, OutBlock]:
+    def _pair(self, serials: Serials, feedback: pa.RecordBatch, times: Times) -> tuple[Mask, Examples]:
         """Join entries with the predictions found for them; return which could be, and their examples."""
         rows = np.flatnonzero(serials != MISSING)
         if not len(rows):
-            return np.zeros(len(serials), np.bool_), OutBlock(catalogue.EXAMPLES, self._partition, [], [], [])
+            return np.zeros(len(serials), np.bool_), examples.NONE
         predictions = self._predictions.rows.take(serials[rows])
         fits = times[rows] >= self._predictions.rows.times(serials[rows]) - self._settings.window_ms
         fits &= times[rows] <= _expiry(predictions)
@@ -144,9 +146,9 @@ class JoinTask:
         paired[rows] = True
         self._books.add("joined", len(rows))
         taken = predictions if fits.all() else predictions.filter(pa.array(fits))
-        return paired, examples.joined(taken, feedback.take(pa.array(rows)), times[rows], self._partition)
+        return paired, examples.joined(taken, feedback.take(pa.array(rows)), times[rows])
 
-    def _advance(self, predictions_ms: int, feedback_ms: int, now_ms: int) -> Iterable[OutBlock]:
+    def _advance(self, predictions_ms: int, feedback_ms: int, now_ms: int) -> Examples:
         """Move event time on; let go of what waited long enough, then of what there is no room for."""
         self._progress = self._progress.seen(predictions_ms, feedback_ms, now_ms).advanced(self._settings.window_ms)
         dangling = self._feedback.expire(self._progress.feedback_horizon)
@@ -159,23 +161,21 @@ class JoinTask:
         self._make_room()
         return defaults
 
-    def _default(self, silent: Serials) -> list[OutBlock]:
+    def _default(self, silent: Serials) -> Examples:
         label = self._settings.default_label
         if label is None:
             self._books.add("unanswered", len(silent))
-            return []
+            return examples.NONE
         self._books.add("default_emitted", len(silent))
         rows = self._predictions.rows
-        return [
-            examples.defaulted(
-                rows.take(silent),
-                rows.times(silent),
-                self._partition,
-                label=label,
-                weight=self._settings.default_weight,
-                window_ms=self._settings.window_ms,
-            )
-        ]
+        return examples.defaulted(
+            rows.take(silent),
+            rows.times(silent),
+            self._partition,
+            label=label,
+            weight=self._settings.default_weight,
+            window_ms=self._settings.window_ms,
+        )
 
     def _make_room(self) -> None:
         """Give up the oldest by event time, a little more than needed. The horizon moves with them."""

@@ -27,6 +27,7 @@ class Worker:
         self.consumer = broker.group_consumer("g", ["in"])
         self.waiting: set[TopicPartition] = set()
         self.held: list[Block] = []
+        self.offered = False
         self.membership = self.consumer.group_metadata()
 
     def poll(self, records_max: int) -> None:
@@ -54,10 +55,21 @@ class Worker:
         blocks, self.held = self.held, []
         if not blocks:
             return
+        self._finish(blocks, commit)
+        self.offered = False
+
+    def offer(self) -> None:
+        """Add the offsets of what is held to the transaction."""
+        if self.held:
+            self.producer.send_offsets(positions(self.held, "m"), self.membership)
+            self.offered = True
+
+    def _finish(self, blocks: list[Block], commit: bool) -> None:
         try:
             if not commit:
                 raise Abortable("on purpose")
-            self.producer.send_offsets(positions(blocks, "m"), self.membership)
+            if not self.offered:
+                self.producer.send_offsets(positions(blocks, "m"), self.membership)
             self.producer.commit()
         except Abortable:
             self.producer.abort()
@@ -109,6 +121,26 @@ class Histories(RuleBasedStateMachine):
         self._with_worker(data, lambda worker: worker.finish(commit))
 
     @precondition(lambda self: self.workers)
+    @rule(data=st.data(), offered=st.booleans(), expired=st.booleans(), slot=st.none() | SLOTS)
+    def pause(self, data: st.DataObject, offered: bool, expired: bool, slot: int | None) -> None:
+        """A worker stops in the middle of a transaction while the others work, and then goes on."""
+
+        def act(worker: Worker) -> None:
+            worker.poll(2)
+            worker.poll(2)
+            if offered:
+                worker.offer()
+            if expired:
+                self.broker.expire(worker.consumer)
+            if slot is not None:
+                self.start_worker(slot)
+            for other in [each for each in self.workers.values() if each is not worker]:
+                self._work(other)
+            worker.finish(commit=True)
+
+        self._with_worker(data, act)
+
+    @precondition(lambda self: self.workers)
     @rule(operation=st.sampled_from(["send_offsets", "commit"]))
     def fault(self, operation: str) -> None:
         self.broker.fail_next(operation, Abortable("injected"))
@@ -152,10 +184,20 @@ class Histories(RuleBasedStateMachine):
     def _out(self, partition: int) -> list[bytes | None]:
         return values_of(self.broker.log().read("out", partition))
 
+    def _work(self, worker: Worker) -> None:
+        for _ in range(3):
+            try:
+                worker.poll(2)
+                worker.finish(commit=True)
+            except Fenced:
+                self.broker.expire(worker.consumer)
+
     def _with_worker(self, data: st.DataObject, act: Callable[[Worker], None]) -> None:
         number = data.draw(st.sampled_from(sorted(self.workers)))
         try:
             act(self.workers[number])
+        except Abortable:
+            self.workers[number].finish(commit=False)
         except Fenced:
             self.broker.expire(self.workers.pop(number).consumer)
 
