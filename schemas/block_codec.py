@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyruhvro
 from numpy.typing import NDArray
 
-from rheostat.schemas.columns import fitted
+from rheostat.schemas.columns import Shape, fitted, shape
 from rheostat.schemas.documents import document, has_blocks, plain
 from rheostat.schemas.ids import COMMITTED, IdTable
 from rheostat.schemas.record_codec import HEADER_BYTES, BadRecord, decode_body, header_fault
@@ -92,8 +92,7 @@ def encode_block(schema: str, batch: pa.RecordBatch, *, ids: IdTable = COMMITTED
     Columns are cast where nothing is lost (dictionaries, large strings, narrower integers). Raises TypeError naming the
     column for a missing, unknown or unsuitable one, for a null where none may be, and for an unknown enum symbol.
     """
-    columns = fitted(schema, batch, arrow_schema(schema), _symbols(schema))
-    return _write(schema, columns, batch.num_rows, ids)
+    return _write(schema, fitted(schema, batch, _shape(schema)), batch.num_rows, ids)
 
 
 def _write(schema: str, columns: list[pa.Array], count: int, ids: IdTable) -> list[bytes]:
@@ -102,8 +101,7 @@ def _write(schema: str, columns: list[pa.Array], count: int, ids: IdTable) -> li
     wire_id = ids.id_of(schema).to_bytes(4, "big")
     magic = pa.Array.from_buffers(pa.bool_(), count, [None, pa.py_buffer(bytes(count // 8 + 1))])
     id_column = pa.Array.from_buffers(pa.float32(), count, [None, pa.py_buffer(wire_id * count)])
-    fields = [pa.field("wire_magic", pa.bool_(), False), pa.field("wire_id", pa.float32(), False)]
-    batch = pa.RecordBatch.from_arrays([magic, id_column, *columns], schema=pa.schema([*fields, *arrow_schema(schema)]))
+    batch = pa.RecordBatch.from_arrays([magic, id_column, *columns], schema=_wire_arrow(schema))
     (encoded,) = pyruhvro.serialize_record_batch(batch, _wire(schema), 1)
     return list(encoded.to_pylist())
 
@@ -120,12 +118,12 @@ def _decode(schema: str, values: Sequence[bytes | None], ids: IdTable) -> pa.Rec
 
 def _is_canonical(schema: str, batch: pa.RecordBatch, values: Sequence[bytes | None], ids: IdTable) -> bool:
     """Whether writing the batch again would give these values; told from their length where that is enough."""
-    fields = _plain(schema)["fields"]
     try:
-        size = sum(canonical_bytes(field["type"], batch.column(i)) for i, field in enumerate(fields))
+        size = sum(map(canonical_bytes, _plain_types(schema), batch.columns))
     except TenByteNumberError:
         return _write(schema, batch.columns, batch.num_rows, ids) == list(values)
-    return size + HEADER_BYTES * len(values) == sum(len(value) for value in values if value is not None)
+    # What has been decoded has no None among it.
+    return size + HEADER_BYTES * len(values) == sum(map(len, values))  # type: ignore[arg-type]
 
 
 def _read(avro: str, values: Sequence[bytes | None]) -> pa.RecordBatch:
@@ -140,8 +138,8 @@ def _read(avro: str, values: Sequence[bytes | None]) -> pa.RecordBatch:
 
 def _check_header(batch: pa.RecordBatch, schema_id: int) -> None:
     magic, wire_id = batch.column(0), batch.column(1)
-    found = np.frombuffer(wire_id.buffers()[1], ">u4", len(wire_id)) if len(wire_id) else np.zeros(0, ">u4")
-    if magic.true_count or (found != schema_id).any():
+    wanted = schema_id.to_bytes(4, "big") * len(batch)
+    if magic.true_count or (wanted and wire_id.buffers()[1].slice(0, len(wanted)).to_pybytes() != wanted):
         raise _Undecodable("another schema id or magic byte")
 
 
@@ -206,15 +204,22 @@ def _checked(schema: str) -> str:
 
 
 @cache
-def _plain(schema: str) -> Any:
-    return plain(document(schema))
+def _plain_types(schema: str) -> tuple[Any, ...]:
+    return tuple(field["type"] for field in plain(document(schema))["fields"])
 
 
 @cache
-def _symbols(schema: str) -> dict[str, pa.Array]:
-    fields = _plain(schema)["fields"]
-    enums = [f for f in fields if isinstance(f["type"], dict) and f["type"]["type"] == "enum"]
-    return {field["name"]: pa.array(field["type"]["symbols"]) for field in enums}
+def _shape(schema: str) -> Shape:
+    expected = arrow_schema(schema)
+    types = zip(expected.names, _plain_types(schema), strict=True)
+    enums = {name: avro["symbols"] for name, avro in types if isinstance(avro, dict) and avro["type"] == "enum"}
+    return shape(expected, {name: pa.array(symbols) for name, symbols in enums.items()})
+
+
+@cache
+def _wire_arrow(schema: str) -> pa.Schema:
+    fields = [pa.field("wire_magic", pa.bool_(), False), pa.field("wire_id", pa.float32(), False)]
+    return pa.schema([*fields, *arrow_schema(schema)])
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,15 +22,51 @@ _AKIN: tuple[tuple[_Test, tuple[_Test, ...]], ...] = (
 )
 
 
-def fitted(schema: str, batch: pa.RecordBatch, expected: pa.Schema, symbols: Mapping[str, pa.Array]) -> list[pa.Array]:
-    """Return the batch's columns in the order and with the types of `expected`.
+class _Wanted(NamedTuple):
+    """What one column must be; `symbols` has the allowed values of an enum."""
 
-    `symbols` has the allowed values of enum columns. Raises TypeError naming the schema and the column.
+    name: str
+    type: pa.DataType
+    nullable: bool
+    nested: bool
+    symbols: pa.Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a batch must be, worked out once for a schema: asking Arrow's own for it costs more than small batches."""
+
+    schema: pa.Schema
+    columns: tuple[_Wanted, ...]
+
+
+def shape(expected: pa.Schema, symbols: Mapping[str, pa.Array]) -> Shape:
+    """Return the shape of batches of an Arrow schema; `symbols` has the allowed values of enum columns."""
+    columns = (
+        _Wanted(each.name, each.type, each.nullable, is_.is_nested(each.type), symbols.get(each.name))
+        for each in expected
+    )
+    return Shape(expected, tuple(columns))
+
+
+def fitted(schema: str, batch: pa.RecordBatch, wanted: Shape) -> list[pa.Array]:
+    """Return the batch's columns in the order and with the types that are wanted.
+
+    Raises TypeError naming the schema and the column.
     """
+    columns = batch.columns
+    if not batch.schema.equals(wanted.schema):
+        columns = _arranged(schema, batch, wanted)
+    for column, each in zip(columns, wanted.columns, strict=True):
+        _check(schema, column, each)
+    return list(columns)
+
+
+def _arranged(schema: str, batch: pa.RecordBatch, wanted: Shape) -> list[pa.Array]:
     found = list(batch.schema.names)
-    if sorted(found) != sorted(expected.names):
-        raise TypeError(_names_fault(schema, found, expected.names))
-    return [_fit(f"{schema}.{field.name}", batch.column(field.name), field, symbols) for field in expected]
+    if sorted(found) != sorted(wanted.schema.names):
+        raise TypeError(_names_fault(schema, found, wanted.schema.names))
+    return [_cast(f"{schema}.{each.name}", batch.column(each.name), each.type) for each in wanted.columns]
 
 
 def _names_fault(schema: str, found: list[str], expected: list[str]) -> str:
@@ -39,25 +77,18 @@ def _names_fault(schema: str, found: list[str], expected: list[str]) -> str:
     return f"{schema}: columns " + "; ".join(f"{what}: {', '.join(which)}" for what, which in parts if which)
 
 
-def _fit(name: str, column: pa.Array, field: pa.Field, symbols: Mapping[str, pa.Array]) -> pa.Array:
-    if column.type != field.type:
-        column = _cast(name, column, field.type)
-    if column.null_count and not field.nullable:
-        raise TypeError(f"{name}: {column.null_count} nulls, but the field cannot be null")
-    if _inner_nulls(column):
-        raise TypeError(f"{name}: its items cannot be null")
-    _check_symbols(name, column, symbols.get(field.name))
-    return column
-
-
-def _check_symbols(name: str, column: pa.Array, allowed: pa.Array | None) -> None:
-    if allowed is None or not len(column):
-        return
-    if not pc.all(pc.is_in(column, value_set=allowed)).as_py():
-        raise TypeError(f"{name}: has values other than {', '.join(allowed.to_pylist())}")
+def _check(schema: str, column: pa.Array, wanted: _Wanted) -> None:
+    if not wanted.nullable and column.null_count:
+        raise TypeError(f"{schema}.{wanted.name}: {column.null_count} nulls, but the field cannot be null")
+    if wanted.nested and _inner_nulls(column):
+        raise TypeError(f"{schema}.{wanted.name}: its items cannot be null")
+    if wanted.symbols is not None and len(column) and not pc.all(pc.is_in(column, value_set=wanted.symbols)).as_py():
+        raise TypeError(f"{schema}.{wanted.name}: has values other than {', '.join(wanted.symbols.to_pylist())}")
 
 
 def _cast(name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    if column.type == wanted:
+        return column
     if not is_.is_null(column.type) and not _akin(column.type, wanted):
         raise TypeError(f"{name}: {column.type} where {wanted} is needed")
     try:

@@ -12,7 +12,8 @@ _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 _POSITIVE = 0x7FFFFFFF
-_FEW = 64
+_FEW = 12
+"""Keys of one length from which on they are hashed together."""
 
 
 def murmur2(key: bytes) -> int:

@@ -77,6 +77,8 @@ NAMES: tuple[str, ...] = tuple(KINDS)
 UNKNOWN = -1
 """The code of a kind that is not in the taxonomy."""
 
+_BY_NAME = pc.SetLookupOptions(pa.array(NAMES))
+
 
 def _column(values: list[float]) -> Floats:
     # One row more than kinds: code -1 indexes it, so unknown kinds need no branch.
@@ -94,6 +96,9 @@ _INTERCEPT = _column(
     [(kind.polarity < 0) - kind.polarity * kind.low / span for kind, span in zip(_ALL, _SPAN, strict=True)]
 )
 _CHANNELS = np.array([*(kind.channel or "any" for kind in _ALL), "none"])
+_ACCEPTED: Mapping[Channel, NDArray[np.bool_]] = {
+    channel: (channel == _CHANNELS) | (_CHANNELS == "any") for channel in ("explicit", "implicit", "outcome")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +124,16 @@ class Signals:
 
 def codes_of(kinds: pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     """Return the code of every kind name, -1 for an unknown or missing one; strings or dictionary-encoded strings."""
-    found = pc.index_in(kinds, value_set=pa.array(NAMES))
-    return np.asarray(pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False), np.int32)
+    found = pc.index_in(kinds, options=_BY_NAME)
+    # A null index comes out as NaN.
+    return np.asarray(found.fill_null(UNKNOWN) if found.null_count else found, np.int32)
 
 
 def read_signals(kinds: pa.Array | pa.ChunkedArray, values: Floats, channel: Channel) -> Signals:
     """Check and normalise a column of kinds and a column of values that came on one channel's topic."""
     codes = codes_of(kinds)
     known = codes >= 0
-    in_channel = _accepted(channel)[codes]
+    in_channel = _ACCEPTED[channel][codes]
     in_range = known & (values >= _LOW[codes]) & (values <= _HIGH[codes])  # NaN compares false
     valid = in_channel & in_range
     normalised = np.where(valid, _map(codes, np.where(valid, values, _LOW[codes])), np.nan)
@@ -143,17 +149,13 @@ def normalise(kind: str, value: float) -> float:
     return float(_map(code, np.array([value], np.float64))[0])
 
 
-def _accepted(channel: Channel) -> Mask:
-    return np.asarray((channel == _CHANNELS) | (_CHANNELS == "any"))
-
-
 def _map(codes: NDArray[np.int32], values: Floats) -> Floats:
     half = _HALF[codes]
     bent = half > 0
     if bent.any():
         values = values.copy()
         values[bent] /= values[bent] + half[bent]
-    return np.asarray(np.clip(_INTERCEPT[codes] + _SLOPE[codes] * values, 0.0, 1.0), np.float64)
+    return np.asarray((_INTERCEPT[codes] + _SLOPE[codes] * values).clip(0.0, 1.0), np.float64)
 
 
 def kinds_table() -> str:

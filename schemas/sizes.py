@@ -7,6 +7,8 @@ exception is a number of ten bytes, the most there are: six bits of the tenth ar
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,36 +37,42 @@ def canonical_bytes(avro: object, column: pa.Array) -> int:
     if avro in ("double", "float", "boolean"):
         return len(column) * {"double": 8, "float": 4, "boolean": 1}[str(avro)]
     if avro == "string":
-        lengths = np.diff(_offsets(column))
-        return int(lengths.sum()) + varint_bytes(lengths)
+        offsets = _offsets(column)
+        return int(offsets[-1] - offsets[0]) + _magnitude_bytes(offsets[1:] - offsets[:-1])
     raise TypeError(f"no block form for Avro type {avro!r}")
 
 
 def varint_bytes(values: NDArray[np.signedinteger]) -> int:
     """Return the size of integers as zigzag varints: |n| with its sign folded in, seven bits a byte."""
-    if not len(values):
+    return _magnitude_bytes(values ^ (values >> (values.itemsize * 8 - 1)))  # n for n >= 0, -n - 1 below
+
+
+def _magnitude_bytes(magnitudes: NDArray[np.signedinteger]) -> int:
+    if not len(magnitudes):
         return 0
-    magnitude = values ^ (values >> (values.itemsize * 8 - 1))  # n for n >= 0, -n - 1 below
-    total, largest = len(values), int(magnitude.max())
+    largest = int(magnitudes.max())
     if largest >= _TEN_BYTES:
         raise TenByteNumberError
-    for step in _STEPS:
-        if largest < step:
-            break
-        total += int(np.count_nonzero(magnitude >= step))
-    return total
+    reached = bisect_right(_STEPS, largest)
+    # Lengths and times mostly take equally many bytes; only steps that lie among the magnitudes are counted.
+    common = bisect_right(_STEPS, int(magnitudes.min())) if reached else 0
+    some = sum(int(np.count_nonzero(magnitudes >= step)) for step in _STEPS[common:reached])
+    return len(magnitudes) * (1 + common) + some
 
 
 def _optional_bytes(avro: list[object], column: pa.Array) -> int:
     inner = next(branch for branch in avro if branch != "null")
-    present = column.drop_null() if column.null_count else column
-    return len(column) + canonical_bytes(inner, present)
+    absent = column.null_count
+    if absent == len(column):
+        return absent
+    return len(column) + canonical_bytes(inner, column.drop_null() if absent else column)
 
 
 def _nested_bytes(avro: dict[str, object], column: pa.Array) -> int:
     kind = avro["type"]
     if kind == "array":
-        counts = np.diff(_offsets(column))
+        offsets = _offsets(column)
+        counts = offsets[1:] - offsets[:-1]
         filled = counts[counts > 0]
         # Count, items, and a zero that ends the array; an empty array is the zero alone.
         return len(counts) + varint_bytes(filled) + canonical_bytes(avro["items"], column.flatten())

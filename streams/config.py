@@ -37,13 +37,13 @@ class KafkaConfig:
     embedded: bool = False
     data_partitions: int = 4
     replication: int = 1
-    poll_ms: int = 20
+    interval_ms: int = 20
     client: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _in_range("kafka.data_partitions", self.data_partitions, 1, 10_000)
         _in_range("kafka.replication", self.replication, 1, 10)
-        _in_range("kafka.poll_ms", self.poll_ms, 1, 10_000)
+        _in_range("kafka.interval_ms", self.interval_ms, 0, 10_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,8 +129,8 @@ def observers(stage: Stage, metrics: Metrics) -> LoopObserver:
 
 
 def _make_loop(stage: Stage, broker: Broker, slot: str, config: Config, observer: LoopObserver) -> MakeLoop:
-    interval_ms = config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.poll_ms
-    limits = LoopLimits(poll_timeout_ms=interval_ms)
+    interval_ms = config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.interval_ms
+    limits = LoopLimits(interval_ms=interval_ms)
     clock: Clock = WallClock()
 
     def make(process: Process) -> StageLoop:

@@ -18,7 +18,7 @@ from rheostat.streams.demo.records import RealRecord
 class CrowdSettings:
     """Rates and shares of the simulation."""
 
-    reviewers: int = 400
+    reviewers: int = 120
     brigade_accounts: int = 150
     feedback_share: float = 0.85
     honest_error: float = 0.04

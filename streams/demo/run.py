@@ -99,7 +99,7 @@ def _prepare(settings: DemoSettings, folder: Path, bootstrap: str) -> Pipeline:
         settings={
             "intake": {"bursts_enabled": settings.bursts},
             "monitor": {"enabled": settings.monitor, **MONITOR},
-            "kafka": {"data_partitions": 2, "poll_ms": 50},
+            "kafka": {"data_partitions": 2, "interval_ms": 50},
             "learn": {"interval_ms": 50},
         },
     )

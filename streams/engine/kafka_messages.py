@@ -59,10 +59,17 @@ def ends(events: Iterable[Message[Any, Any]], prefix_length: int) -> Iterator[tu
 
 
 def blocks(messages: Sequence[Message[Any, Any]], prefix_length: int) -> Iterator[Block]:
-    """Yield one block per run of messages of one partition; topic names lose their prefix."""
+    """Yield one block for each partition; topic names lose their prefix.
+
+    Messages of several partitions arrive interleaved, in runs of one or two when little is waiting. A block of each run
+    would cost more than the records themselves.
+    """
+    of_partition: dict[tuple[Any, Any], list[Message[Any, Any]]] = {}
     for topic, of_topic in groupby(messages, Message.topic):
         for partition, run in groupby(of_topic, Message.partition):
-            yield _block(str(topic)[prefix_length:], partition or 0, list(run))
+            of_partition.setdefault((topic, partition), []).extend(run)
+    for (topic, partition), records in of_partition.items():
+        yield _block(str(topic)[prefix_length:], partition or 0, records)
 
 
 def _block(topic: str, partition: int, run: list[Message[Any, Any]]) -> Block:

@@ -30,9 +30,14 @@ Process = Callable[[Task, Sequence[Block], int], Output]
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits:
-    """How much one transaction may hold, and how long a poll waits for the first records."""
+    """How much one transaction may hold, how long a poll waits for the first records, and the time between commits.
+
+    What arrives when nothing was committed for `interval_ms` is processed at once; under load transactions begin at
+    least that far apart, because each costs the same however little it holds.
+    """
 
     records_max: int = 10_000
+    interval_ms: int = 20
     poll_timeout_ms: int = 20
     retry_pause_ms: int = 100
 
@@ -126,6 +131,7 @@ class StageLoop:
         self._opening: set[TopicPartition] = set()
         self._rewinding: set[TopicPartition] = set()
         self._next: dict[TopicPartition, int] = {}
+        self._began = 0.0
         self._last_tick_ms = clock.now_ms()
         self._closed = False
 
@@ -144,6 +150,7 @@ class StageLoop:
 
     def step(self) -> int:
         """Poll once and commit at most one transaction; return how many records it consumed."""
+        self._wait_for_turn()
         blocks = self._consumer.poll(self._limits.records_max, self._limits.poll_timeout_ms)
         self._drop_revoked(self._consumer.take_revoked())
         assigned = self._consumer.take_assigned()
@@ -171,6 +178,11 @@ class StageLoop:
         for key in list(self._tasks):
             self._drop(key)
 
+    def _wait_for_turn(self) -> None:
+        left = self._began + self._limits.interval_ms / 1000 - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+
     def _key(self, partition: int) -> int:
         return ALL_PARTITIONS if self._static else partition
 
@@ -189,6 +201,7 @@ class StageLoop:
 
     def _transact(self, by_task: Mapping[int, Sequence[Block]], now_ms: int) -> None:
         started = time.perf_counter()
+        self._began = time.monotonic()
         self._last_tick_ms = now_ms
         group = self._consumer.group_metadata()
         records_in: dict[str, int] = {}

@@ -24,7 +24,7 @@ class ActorHistory:
     def counts(self, actors: Fingerprints) -> NDArray[np.uint32]:
         """Return the number of events recorded of the actor of each row."""
         first, second = self._slots(actors)
-        return np.asarray(np.minimum(self._counts[0][first], self._counts[1][second]))
+        return np.asarray(np.minimum(self._counts[0, first], self._counts[1, second]))
 
     def record(self, actors: Fingerprints) -> None:
         """Add one event of the actor of each row."""

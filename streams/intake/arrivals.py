@@ -31,11 +31,12 @@ class Arrivals:
     """Decodable feedback events, one row each, columnar.
 
     `batch` has the fields that the three feedback schemas share. `block` says in which block of the call a row came,
-    `at` its place in all of them one behind the other.
+    `at` its place in all of them one behind the other. `times_ms` is when the events occurred.
     """
 
     batch: pa.RecordBatch
     signals: Signals
+    times_ms: Longs
     block: Longs
     at: Longs
 
@@ -47,16 +48,8 @@ class Arrivals:
         if len(rows) == len(self):
             return self
         signals = Signals(*(getattr(self.signals, each.name)[rows] for each in fields(Signals)))
-        return Arrivals(self.batch.take(pa.array(rows)), signals, self.block[rows], self.at[rows])
-
-    def floats(self, name: str) -> NDArray[np.float64]:
-        """Return a column of numbers; null is NaN."""
-        return np.asarray(self.batch.column(name).to_numpy(zero_copy_only=False), np.float64)
-
-    @property
-    def times_ms(self) -> Longs:
-        """When the events occurred."""
-        return np.asarray(self.batch.column("occurred_at").view(pa.int64()).to_numpy(), np.int64)
+        batch = self.batch.take(pa.array(rows))
+        return Arrivals(batch, signals, self.times_ms[rows], self.block[rows], self.at[rows])
 
 
 def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, list[list[Failure]]]:
@@ -73,11 +66,11 @@ def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, li
 def _decode(block: Block, record_bytes_max: int) -> Decoded:
     """Decode a block; records that are too large are not even looked into."""
     values = [value or b"" for value in block.values] if None in block.values else block.values
-    sizes = np.fromiter(map(len, values), np.int64, len(block))  # type: ignore[arg-type]
-    too_large = np.flatnonzero(sizes > record_bytes_max)
-    if not len(too_large):
+    sizes = list(map(len, values))  # type: ignore[arg-type]
+    if not sizes or max(sizes) <= record_bytes_max:
         return decode_block(block.topic, block.values)
-    rest = np.flatnonzero(sizes <= record_bytes_max)
+    too_large = np.flatnonzero(np.array(sizes) > record_bytes_max)
+    rest = np.flatnonzero(np.array(sizes) <= record_bytes_max)
     decoded = decode_block(block.topic, [block.values[row] for row in rest.tolist()])
     failures = [
         Failure(row, "payload", f"has {sizes[row]} bytes, at most {record_bytes_max} are allowed")
@@ -89,9 +82,10 @@ def _decode(block: Block, record_bytes_max: int) -> Decoded:
 
 def _part(index: int, start: int, topic: str, decoded: Decoded) -> Arrivals:
     batch = decoded.batch
-    values = np.asarray(batch.column("value").to_numpy(zero_copy_only=False), np.float64)
+    values = batch.column("value").to_numpy()
     signals = read_signals(batch.column("kind"), values, CHANNELS[topic])
-    return Arrivals(batch, signals, np.full(len(decoded.rows), index, np.int64), decoded.rows + start)
+    times_ms = batch.column("occurred_at").to_numpy().view(np.int64)
+    return Arrivals(batch, signals, times_ms, np.full(len(decoded.rows), index), decoded.rows + start)
 
 
 def _joined(parts: Sequence[Arrivals]) -> Arrivals:
@@ -102,11 +96,13 @@ def _joined(parts: Sequence[Arrivals]) -> Arrivals:
         none = np.empty(0, np.int64)
         empty = arrow_schema(catalogue.FEEDBACK_EXPLICIT).empty_table().combine_chunks()
         batch = pa.RecordBatch.from_arrays([pa.array([], each.type) for each in empty.schema], schema=empty.schema)
-        return Arrivals(batch, read_signals(batch.column("kind"), np.empty(0), "explicit"), none, none)
+        return Arrivals(batch, read_signals(batch.column("kind"), np.empty(0), "explicit"), none, none, none)
     signals = Signals(*(_concatenated(parts, each.name) for each in fields(Signals)))
     batch = pa.concat_batches([part.batch for part in parts])
-    block, at = (np.concatenate([getattr(part, name) for part in parts]) for name in ("block", "at"))
-    return Arrivals(batch, signals, block, at)
+    times_ms, block, at = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("times_ms", "block", "at")
+    )
+    return Arrivals(batch, signals, times_ms, block, at)
 
 
 def _concatenated(parts: Sequence[Arrivals], name: str) -> Any:

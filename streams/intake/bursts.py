@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rheostat.schemas.signals import NAMES
 from rheostat.streams.intake.actors import ActorHistory
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
 from rheostat.streams.intake.settings import BurstSettings
+from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.targets import (
     COUNT,
     FRESH,
@@ -34,6 +34,7 @@ from rheostat.streams.intake.targets import (
     VALUE,
     Runs,
     TargetTable,
+    changes,
     running_sums,
     runs_of,
     store,
@@ -91,43 +92,42 @@ class BurstScorer:
         if not len(events):
             return unsuspicious(0)
         rows, slots = self._slots(events)
-        hot = np.zeros(len(events), np.bool_)
+        calm = np.ones(len(events), np.bool_)
         runs = runs_of(slots, events.times_ms[rows] // 1000, self._targets) if len(rows) else None
         if runs is not None:
-            hot[rows[runs.order]] = self._busy(runs)
+            rows = rows[runs.order]
+            calm[rows] = self._calm(runs)
         actors = fingerprints(events.actors)
-        fresh = self._fresh(events, actors, ~hot)
-        scores = unsuspicious(len(events))
-        if runs is not None:
-            scores = self._score_runs(events, rows[runs.order], runs, fresh, hot)
-        self._learn_usual(events, fresh, ~hot)
-        self._history.record(actors.take(~hot) if hot.any() else actors)
+        fresh = self._fresh(events, actors, calm)
+        scores = unsuspicious(len(events)) if runs is None else self._score_runs(events, rows, runs, fresh, ~calm)
+        self._learn_usual(events, fresh, calm)
+        self._history.record(actors.take(calm))
         return scores
 
-    def _busy(self, runs: Runs) -> Mask:
-        """Return which sorted rows are on targets with enough events to be looked at."""
+    def _calm(self, runs: Runs) -> Mask:
+        """Return which sorted rows are on targets with too few events to be looked at."""
         ones = np.ones((len(runs.order), 1))
         sums, before = running_sums(runs, ones, self._targets, slice(COUNT, COUNT + 1))
-        return np.asarray(np.maximum(sums, before)[:, 0] >= self._settings.events_min)
+        return np.asarray(np.maximum(sums, before)[:, 0] < self._settings.events_min)
 
     def _fresh(self, events: Events, actors: Fingerprints, calm: Mask) -> Mask:
         """Return whether the actor of each row has little history by then; an anonymous one never has any."""
         history = self._history.counts(actors) + _earlier(actors, calm)
-        anonymous = np.asarray(pc.binary_length(events.actors).to_numpy() == 0)
-        return np.asarray((history < self._settings.actor_events_min) | anonymous)
+        return np.asarray((history < self._settings.actor_events_min) | (lengths_of(events.actors) == 0))
 
     def _slots(self, events: Events) -> tuple[Longs, Longs]:
         """Return the rows that can be scored, and the slots of their targets."""
         encoded = events.targets.dictionary_encode()
-        codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
         if not len(encoded.dictionary):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        rows = np.flatnonzero(codes >= 0)
+        codes = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
+        rows = (codes >= 0).nonzero()[0]
+        codes = codes[rows]
         first = np.empty(len(encoded.dictionary), np.int64)
-        first[codes[rows][::-1]] = rows[::-1]
-        slot, owned = self._targets.claim(fingerprints(encoded.dictionary), events.times_ms[first] // 1000)
-        slots = np.where(owned, slot, -1)[codes[rows]]
-        return rows[slots >= 0], slots[slots >= 0]
+        first[codes[::-1]] = rows[::-1]
+        slots, owned = self._targets.claim(fingerprints(encoded.dictionary), events.times_ms[first] // 1000)
+        scored = owned[codes]
+        return rows[scored], slots[codes[scored]]
 
     def _score_runs(self, events: Events, rows: Longs, runs: Runs, fresh: Mask, hot: Mask) -> Scores:
         """Score the sorted rows, those of `hot` at least, and keep what the next block needs."""
@@ -137,7 +137,7 @@ class BurstScorer:
         values[:, VALUE] = events.values[rows]
         values[:, USUAL] = self._value_usual[events.kinds[rows]]
         sums, before = running_sums(runs, values, self._targets, slice(None))
-        busy = np.flatnonzero(hot[rows])
+        busy = hot[rows].nonzero()[0]
         calm = np.ones(len(rows))
         scores = unsuspicious(len(events))
         if len(busy):
@@ -192,10 +192,11 @@ def _earlier(actors: Fingerprints, counted: Mask) -> Longs:
     """Return for each row how many counted rows of the same actor come before it in the block."""
     order = np.argsort(actors.low, kind="stable")
     low = actors.low[order]
-    start = np.flatnonzero(np.append(True, low[1:] != low[:-1]))
-    before: Longs = np.cumsum(counted[order]) - counted[order]
+    new_actor = changes(low)
+    counts = counted[order]
+    before: Longs = np.cumsum(counts) - counts
     earlier = np.empty(len(order), np.int64)
-    earlier[order] = before - np.repeat(before[start], np.diff(np.append(start, len(order))))
+    earlier[order] = before - before[new_actor][np.cumsum(new_actor) - 1]
     return earlier
 
 
@@ -207,8 +208,10 @@ def _agreement(window: Floats) -> Floats:
 
 
 def _scattered(reasons: list[tuple[Longs, str]], rows: Longs, count: int) -> pa.Array:
+    if not reasons:
+        return pa.nulls(count, pa.string())
     codes = np.full(count, -1, np.int32)
     for code, (at, _) in enumerate(reasons):
         codes[rows[at]] = code
     texts = pa.array([text for _, text in reasons], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), texts)
+    return texts.take(pa.array(codes, mask=codes < 0))

@@ -9,4 +9,4 @@ from numpy.typing import NDArray
 
 def withheld(batch: pa.RecordBatch) -> NDArray[np.bool_]:
     """Return which events must not be used. Asked before anything else, even whether they are valid."""
-    return ~np.asarray(batch.column("consent").to_numpy(zero_copy_only=False), np.bool_)
+    return np.asarray(~batch.column("consent").to_numpy(zero_copy_only=False))

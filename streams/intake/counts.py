@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -29,13 +29,16 @@ class Counts:
         return self.consumed - self.accepted - self.duplicate - self.quarantined - self.withheld - self.invalid
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES})
 
     def as_json(self) -> dict[str, int]:
         """Return the counts by name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Counts:
         """Read counts by name; a missing one is 0."""
-        return cls(**{each.name: int(given.get(each.name, 0)) for each in fields(cls)})
+        return cls(**{name: int(given.get(name, 0)) for name in _NAMES})
+
+
+_NAMES = tuple(each.name for each in fields(Counts))

@@ -8,13 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from rheostat.streams.intake.strings import bytes_of, offsets_of
+
 Words = NDArray[np.uint64]
 
-# Odd constants with well mixed bits (from SplitMix64 and xxHash64): one pair of (seed, multiplier) for each half.
-_LOW = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
-_HIGH = (np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x94D049BB133111EB))
+# Odd constants with well mixed bits (from SplitMix64 and xxHash64), one for each half.
+_SEEDS = np.array([[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F]], np.uint64)
+_MULTIPLIERS = np.array([[0xBF58476D1CE4E5B9], [0x94D049BB133111EB]], np.uint64)
 _SHIFT = np.uint64(32)
 _LENGTH = np.uint64(0x165667B19E3779F9)
+_ALL_BITS = np.uint64(2**64 - 1)
 
 
 class Fingerprints(NamedTuple):
@@ -31,44 +34,47 @@ class Fingerprints(NamedTuple):
 def fingerprints(column: pa.StringArray) -> Fingerprints:
     """Return the fingerprint of every string; nulls count as empty.
 
-    The strings are hashed in words of 8 bytes, all rows of equal length at once. Two of a million different ids
+    The strings are hashed in words of 8 bytes, all rows of equally many words at once. Two of a million different ids
     meet with a probability of about 1e-27. It is no cryptographic hash: who makes ids at will can make two that meet,
     and only harms their own events by it.
     """
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    buffer = column.buffers()[2]
-    data = np.frombuffer(buffer, np.uint8) if buffer is not None else np.empty(0, np.uint8)
-    lengths = np.diff(offsets)
-    if len(lengths) and (lengths == lengths[0]).all():
-        return _hash(_words(data, offsets[:-1], int(lengths[0])), int(lengths[0]))
-    found = Fingerprints(np.empty(len(column), np.uint64), np.empty(len(column), np.uint64))
-    for length in np.unique(lengths).tolist():
-        rows = np.flatnonzero(lengths == length)
-        starts = offsets[:-1][rows]
-        found.low[rows], found.high[rows] = _hash(_words(data, starts, length), length)
-    return found
+    offsets = offsets_of(column)
+    begin, end = int(offsets[0]), int(offsets[-1])
+    lengths = offsets[1:] - offsets[:-1]
+    if not len(lengths):
+        return Fingerprints(np.empty(0, np.uint64), np.empty(0, np.uint64))
+    words = (lengths + 7) >> 3
+    most, least = int(words.max()), int(words.min())
+    data = np.zeros(end - begin + 8 * most, np.uint8)
+    data[: end - begin] = bytes_of(column, begin, end)
+    starts = offsets[:-1] - begin
+    if most == least:
+        return Fingerprints(*_hash(_words(data, starts, lengths, most), lengths))
+    found = np.empty((2, len(lengths)), np.uint64)
+    for count in np.flatnonzero(np.bincount(words)).tolist():
+        rows = np.flatnonzero(words == count)
+        found[:, rows] = _hash(_words(data, starts[rows], lengths[rows], count), lengths[rows])
+    return Fingerprints(*found)
 
 
-def _words(data: NDArray[np.uint8], starts: NDArray[np.int32], length: int) -> Words:
-    """Return the bytes of equally long strings as words, zero-padded, shape (words, rows)."""
-    padded = np.zeros((len(starts), -(-length // 8) * 8), np.uint8)
-    if len(starts) and starts[-1] - starts[0] == length * (len(starts) - 1):
-        first = int(starts[0])
-        padded[:, :length] = data[first : first + length * len(starts)].reshape(len(starts), length)
-    else:
-        padded[:, :length] = np.lib.stride_tricks.sliding_window_view(data, length)[starts] if length else 0
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+def _words(data: NDArray[np.uint8], starts: NDArray[np.int32], lengths: NDArray[np.int32], count: int) -> Words:
+    """Return strings as `count` words each, zero-padded, shape (count, rows); `data` goes on for as long behind."""
+    if not count:
+        return np.empty((0, len(starts)), np.uint64)
+    size = 8 * count
+    anywhere: NDArray[np.void] = np.ndarray(len(data) - size + 1, f"V{size}", data, 0, (1,))
+    words = np.ascontiguousarray(anywhere[starts].view(np.uint64).reshape(len(starts), count).T)
+    words[-1] &= _ALL_BITS >> (8 * (size - lengths)).astype(np.uint64)
+    return words
 
 
-def _hash(words: Words, length: int) -> Fingerprints:
-    halves = []
-    for seed, multiplier in (_LOW, _HIGH):
-        state = np.full(words.shape[1], seed ^ np.uint64(length * int(_LENGTH) & (2**64 - 1)), np.uint64)
-        for word in words:
-            state ^= word
-            state *= multiplier
-            state ^= state >> _SHIFT
-        state *= seed
+def _hash(words: Words, lengths: NDArray[np.int32]) -> Words:
+    """Return both halves, shape (2, rows)."""
+    state = _SEEDS ^ lengths.astype(np.uint64) * _LENGTH
+    for word in words:
+        state ^= word
+        state *= _MULTIPLIERS
         state ^= state >> _SHIFT
-        halves.append(state)
-    return Fingerprints(*halves)
+    state *= _SEEDS
+    state ^= state >> _SHIFT
+    return state

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from rheostat.schemas import catalogue
+from rheostat.schemas.codec import arrow_schema
 from rheostat.streams.engine.block import Block
 from rheostat.streams.intake.arrivals import CHANNELS, Arrivals
 
@@ -45,11 +47,12 @@ def entries(
     columns["origin_topic"] = _by_block(arrivals, [block.topic for block in blocks])
     columns["origin_partition"] = pa.array(np.array([block.partition for block in blocks], np.int32)[arrivals.block])
     columns["origin_offset"] = pa.array(_origin_offsets(arrivals, blocks))
-    return pa.RecordBatch.from_pydict(columns)
+    schema = arrow_schema(catalogue.LEDGER)
+    return pa.RecordBatch.from_arrays(list(map(columns.__getitem__, schema.names)), schema=schema)
 
 
-def _by_block(arrivals: Arrivals, names: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(arrivals.block), pa.array(names))
+def _by_block(arrivals: Arrivals, names: Sequence[str]) -> pa.StringArray:
+    return pa.array(names, pa.string()).take(pa.array(arrivals.block))
 
 
 def _origin_offsets(arrivals: Arrivals, blocks: Sequence[Block]) -> NDArray[np.int64]:

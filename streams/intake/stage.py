@@ -56,20 +56,20 @@ class IntakeTask:
         """Turn feedback into ledger entries, quarantined events and dead letters; every event is accounted for."""
         arrivals, undecoded = arrive(blocks, self._settings.record_bytes_max)
         refused = withheld(arrivals.batch)
-        usable, failures = self._valid(arrivals.take(np.flatnonzero(~refused)), blocks, now_ms)
+        usable, failures = self._valid(arrivals.take((~refused).nonzero()[0]), blocks, now_ms)
         failures = [(index, each) for index, part in enumerate(undecoded) for each in part] + failures
         ids = fingerprints(usable.batch.column("event_id"))
         duplicate = self._memory.duplicates(ids)
-        fresh = np.flatnonzero(~duplicate)
+        fresh = (~duplicate).nonzero()[0]
         records, quarantined = self._written(usable.take(fresh), ids.take(fresh), blocks)
         letters = dead_letters(blocks, failures, now_ms)
         self._count(
             Counts(
                 consumed=sum(map(len, blocks)),
                 accepted=len(fresh) - quarantined,
-                duplicate=int(duplicate.sum()),
+                duplicate=len(ids.low) - len(fresh),
                 quarantined=quarantined,
-                withheld=int(refused.sum()),
+                withheld=int(np.count_nonzero(refused)),
                 invalid=len(failures),
                 misplaced=misplaced(blocks, self._partitions),
             )
@@ -99,15 +99,16 @@ class IntakeTask:
         weight = weights(arrivals.signals.weight, certainty, scores.suspicion, self._settings.bursts)
         batch = entries(arrivals, blocks, subjects, certainty, weight, scores.suspicion, scores.reasons)
         held = scores.suspicion >= self._settings.bursts.quarantine_at
-        accepted, quarantined = np.flatnonzero(~held), np.flatnonzero(held)
-        self._memory.accepted.remember(ids.take(accepted), arrivals.times_ms[accepted])
-        self._memory.held.remember(ids.take(quarantined), arrivals.times_ms[quarantined])
-        written = [
-            _out(topic, batch, arrivals, rows, blocks)
-            for topic, rows in ((catalogue.LEDGER, accepted), (catalogue.QUARANTINE, quarantined))
-            if len(rows)
-        ]
-        return written, len(quarantined)
+        written = []
+        for topic, known, mask in (
+            (catalogue.LEDGER, self._memory.accepted, ~held),
+            (catalogue.QUARANTINE, self._memory.held, held),
+        ):
+            rows = mask.nonzero()[0]
+            if len(rows):
+                known.remember(ids.take(rows), arrivals.times_ms[rows])
+                written.append(_out(topic, batch, arrivals, rows, blocks))
+        return written, int(np.count_nonzero(held))
 
     def _scores(self, arrivals: Arrivals, subjects: pa.StringArray) -> Scores:
         if self._memory.bursts is None:

@@ -57,6 +57,8 @@ class Runs:
     The second of a row is the largest of its target so far: a late event counts as happening now.
     order: the sorted rows. run: run of each sorted row. start: first sorted row of each run. slot, second: of each run.
     first: whether a run is the first of its target in the block.
+    goes_on, steps_on: whether the table's second of its target is that of the run, or the one before it.
+    follows: whether the run before it is its target's second before it.
     """
 
     order: Longs
@@ -65,32 +67,57 @@ class Runs:
     slot: Longs
     second: Longs
     first: Mask
+    goes_on: Mask
+    steps_on: Mask
+    follows: Mask
 
     @property
     def end(self) -> Longs:
         """The last sorted row of each run."""
-        return np.append(self.start[1:], len(self.order)) - 1
+        end = np.empty_like(self.start)
+        end[:-1], end[-1] = self.start[1:] - 1, len(self.order) - 1
+        return end
 
     @property
     def last(self) -> Mask:
         """Whether a run is the last of its target in the block."""
-        return np.append(self.first[1:], True)
+        last = np.ones_like(self.first)
+        last[:-1] = self.first[1:]
+        return last
 
 
 def runs_of(slots: Longs, seconds: Longs, table: TargetTable) -> Runs:
     """Cut rows, of which there is at least one, into runs."""
     order = np.argsort(slots, kind="stable")
     slot = slots[order]
-    new_target = np.append(True, slot[1:] != slot[:-1])
+    new_target = changes(slot)
     origin = int(seconds.min())
     relative = seconds[order] - origin
     relative[new_target] = np.maximum(relative[new_target], table.second[slot[new_target]] - origin)
     # One running maximum for all targets: each is lifted above the one before it.
     lift = np.cumsum(new_target) << _SECOND_BITS
     second = np.maximum.accumulate(relative + lift) - lift + origin
-    new_run = new_target | np.append(True, second[1:] != second[:-1])
-    start = np.flatnonzero(new_run)
-    return Runs(order, np.cumsum(new_run) - 1, start, slot[start], second[start], new_target[start])
+    new_run = new_target | changes(second)
+    start = new_run.nonzero()[0]
+    return _linked(order, np.cumsum(new_run) - 1, start, slot[start], second[start], new_target[start], table)
+
+
+def _linked(
+    order: Longs, run: Longs, start: Longs, slot: Longs, second: Longs, first: Mask, table: TargetTable
+) -> Runs:
+    """Find out which runs continue what the table holds, or one another."""
+    held = table.second[slot]
+    goes_on, steps_on = first & (held == second), first & (held + 1 == second)
+    follows = ~first
+    follows[1:] &= second[1:] == second[:-1] + 1
+    return Runs(order, run, start, slot, second, first, goes_on, steps_on, follows)
+
+
+def changes(values: NDArray[np.integer]) -> Mask:
+    """Return which values differ from the one before them; the first does."""
+    changes = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes
 
 
 def running_sums(runs: Runs, values: Floats, table: TargetTable, columns: slice) -> tuple[Floats, Floats]:
@@ -99,17 +126,14 @@ def running_sums(runs: Runs, values: Floats, table: TargetTable, columns: slice)
     `values` has the sorted rows and these columns of the sums. What the table holds of the two seconds is included.
     """
     held, held_before = table.sums[runs.slot, columns], table.sums_before[runs.slot, columns]
-    before_target = np.where(runs.first, table.second[runs.slot], _NEVER)
-    goes_on = before_target == runs.second
-    total = np.cumsum(values, axis=0)
-    up_to_run = np.where((runs.start > 0)[:, None], total[runs.start - 1], 0.0)
-    sums = total + (np.where(goes_on[:, None], held, 0.0) - up_to_run)[runs.run]
+    total = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=total[1:])
+    sums = total[1:] + (np.where(runs.goes_on[:, None], held, 0.0) - total[runs.start])[runs.run]
     previous = np.zeros_like(held)
-    follows = np.append(False, runs.second[1:] == runs.second[:-1] + 1) & ~runs.first
-    previous[follows] = sums[runs.end[:-1]][follows[1:]]
-    steps_on = before_target + 1 == runs.second
-    previous[steps_on] = held[steps_on]
-    previous[goes_on] = held_before[goes_on]
+    # What follows has the run before it, which ends where it starts.
+    previous[runs.follows] = sums[runs.start[runs.follows] - 1]
+    previous[runs.steps_on] = held[runs.steps_on]
+    previous[runs.goes_on] = held_before[runs.goes_on]
     return sums, previous[runs.run]
 
 

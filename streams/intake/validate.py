@@ -14,6 +14,7 @@ from rheostat.schemas.codec import Failure
 from rheostat.schemas.signals import KINDS, NAMES
 from rheostat.streams.intake.arrivals import Arrivals
 from rheostat.streams.intake.settings import IntakeSettings
+from rheostat.streams.intake.strings import lengths_of
 
 Mask = NDArray[np.bool_]
 
@@ -31,7 +32,9 @@ class _Check(NamedTuple):
 
 def faults(arrivals: Arrivals, settings: IntakeSettings, now_ms: int) -> list[Failure]:
     """Return for every event that breaks a rule the first field that is wrong, its value and what is allowed."""
-    checks = list(_checks(arrivals, settings, now_ms))
+    checks = list(_checks(arrivals, settings, now_ms)) if len(arrivals) else []
+    if not checks:
+        return []
     any_bad = np.logical_or.reduce([check.bad for check in checks])
     return [_first(checks, row) for row in np.flatnonzero(any_bad).tolist()]
 
@@ -42,43 +45,37 @@ def _first(checks: list[_Check], row: int) -> Failure:
 
 
 def _checks(arrivals: Arrivals, settings: IntakeSettings, now_ms: int) -> Iterator[_Check]:
+    """Yield the rules that some event breaks, in the order of the fields; nearly always there is none."""
     batch = arrivals.batch
-    yield _length(batch, "event_id", 1, EVENT_ID_CHARS_MAX)
-    yield _about_something(batch)
+    yield from _length(batch, "event_id", 1, EVENT_ID_CHARS_MAX)
+    yield from _about_something(batch)
     yield from _signal(arrivals)
-    yield _certainty(arrivals)
-    yield _length(batch, "text", 0, settings.text_chars_max)
-    yield _retracts(arrivals)
-    yield _time(arrivals, settings, now_ms)
+    yield from _certainty(batch)
+    yield from _length(batch, "text", 0, settings.text_chars_max)
+    yield from _retracts(arrivals)
+    yield from _time(arrivals, settings, now_ms)
 
 
-def _length(batch: pa.RecordBatch, field: str, low: int, high: int) -> _Check:
+def _length(batch: pa.RecordBatch, field: str, low: int, high: int) -> Iterator[_Check]:
     # Bytes first, which is cheap: no string has more characters than bytes.
     column = batch.column(field)
-    bad = _outside(pc.binary_length(column), low, high)
+    in_bytes = lengths_of(column)
+    if low <= in_bytes.min() and in_bytes.max() <= high:
+        return
+    found = np.asarray(pc.utf8_length(column).fill_null(low))
+    bad = (found < low) | (found > high)
+    yield _Check(field, bad, lambda row: f"has {len(column[row].as_py())} characters, {low} to {high} are allowed")
+
+
+def _about_something(batch: pa.RecordBatch) -> Iterator[_Check]:
+    bad = (lengths_of(batch.column("prediction_id")) | lengths_of(batch.column("subject_id"))) == 0
     if bad.any():
-        bad = _outside(pc.utf8_length(column), low, high)
-    return _Check(field, bad, lambda row: f"has {len(column[row].as_py())} characters, {low} to {high} are allowed")
-
-
-def _outside(lengths: pa.Array, low: int, high: int) -> Mask:
-    found = np.asarray(pc.fill_null(lengths, low).to_numpy(zero_copy_only=False))
-    return np.asarray((found < low) | (found > high))
-
-
-def _about_something(batch: pa.RecordBatch) -> _Check:
-    return _Check(
-        "prediction_id",
-        _empty(batch.column("prediction_id")) & _empty(batch.column("subject_id")),
-        lambda row: "is empty and so is subject_id; one of them must be given",
-    )
-
-
-def _empty(column: pa.StringArray) -> Mask:
-    return np.asarray(pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False) == 0)
+        yield _Check("prediction_id", bad, lambda row: "is empty and so is subject_id; one of them must be given")
 
 
 def _signal(arrivals: Arrivals) -> Iterator[_Check]:
+    if arrivals.signals.valid.all():
+        return
     signals, kinds, values = arrivals.signals, arrivals.batch.column("kind"), arrivals.batch.column("value")
 
     def unknown(row: int) -> str:
@@ -97,32 +94,32 @@ def _signal(arrivals: Arrivals) -> Iterator[_Check]:
     yield _Check("value", ~signals.in_range, out_of_range)
 
 
-def _certainty(arrivals: Arrivals) -> _Check:
-    column = arrivals.batch.column("certainty")
+def _certainty(batch: pa.RecordBatch) -> Iterator[_Check]:
+    column = batch.column("certainty")
     if column.null_count == len(column):
-        bad = np.zeros(len(column), np.bool_)
-    else:
-        # Comparisons with NaN are false, so a NaN is bad; a null was made 1 first.
-        given = np.asarray(pc.fill_null(column, 1.0).to_numpy(zero_copy_only=False))
-        bad = ~((given >= 0) & (given <= 1))
-    return _Check("certainty", bad, lambda row: f"is {column[row].as_py()}, 0 to 1 or null is allowed")
+        return
+    # Comparisons with NaN are false, so a NaN is bad; a null was made 1 first.
+    given = np.asarray(column.fill_null(1.0))
+    bad = ~((given >= 0) & (given <= 1))
+    yield _Check("certainty", bad, lambda row: f"is {column[row].as_py()}, 0 to 1 or null is allowed")
 
 
-def _retracts(arrivals: Arrivals) -> _Check:
-    bad = arrivals.signals.codes == _RETRACTION
+def _retracts(arrivals: Arrivals) -> Iterator[_Check]:
+    bad = (arrivals.signals.codes == _RETRACTION) & (lengths_of(arrivals.batch.column("retracts")) == 0)
     if bad.any():
-        bad = bad & _empty(arrivals.batch.column("retracts"))
-    return _Check("retracts", bad, lambda row: "is missing; a retraction must name the event_id it takes back")
+        yield _Check("retracts", bad, lambda row: "is missing; a retraction must name the event_id it takes back")
 
 
-def _time(arrivals: Arrivals, settings: IntakeSettings, now_ms: int) -> _Check:
+def _time(arrivals: Arrivals, settings: IntakeSettings, now_ms: int) -> Iterator[_Check]:
     times = arrivals.times_ms
     low, high = now_ms - settings.max_past_ms, now_ms + settings.max_future_ms
+    if low <= times.min() and times.max() <= high:
+        return
     allowed = (
         f"{_iso(low)} to {_iso(high)} are allowed "
         f"({settings.max_past_ms} ms before to {settings.max_future_ms} ms after the present)"
     )
-    return _Check("occurred_at", (times < low) | (times > high), lambda row: f"is {_iso(int(times[row]))}; {allowed}")
+    yield _Check("occurred_at", (times < low) | (times > high), lambda row: f"is {_iso(int(times[row]))}; {allowed}")
 
 
 def _iso(time_ms: int) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.local.process import free_ports, stop, wait_for_port
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 _HEAP = ("-Xms256m", "-Xmx512m")
 
 

@@ -51,7 +51,7 @@ def test_the_contender_keeps_the_first_of_each_id_byte_for_byte_over_a_restart()
     def run(rows: list[tuple[str, str | None]]) -> None:
         for (name, _), value in zip(rows, wire(rows), strict=True):
             producer.send("in", name.encode(), value, timestamp_ms=clock.now_ms())
-        loop = StageLoop(stage, broker, slot="0", clock=clock, limits=LoopLimits(poll_timeout_ms=0))
+        loop = StageLoop(stage, broker, slot="0", clock=clock, limits=LoopLimits(poll_timeout_ms=0, interval_ms=0))
         for _ in range(5):
             loop.step()
         loop.close()

@@ -66,7 +66,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        limits = LoopLimits(records_max=10_000, poll_timeout_ms=0)
+        limits = LoopLimits(records_max=10_000, poll_timeout_ms=0, interval_ms=0)
         self.loop = StageLoop(IntakeStage(self.settings), self.broker, slot="0", clock=self.clock, limits=limits)
 
     def send(self, sent: list[tuple[str, dict[str, Any]]]) -> None:

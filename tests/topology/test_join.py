@@ -43,7 +43,7 @@ class World:
         self.said: Counter[str] = Counter()
 
     def start(self, slot: int) -> None:
-        limits = LoopLimits(records_max=5, poll_timeout_ms=0)
+        limits = LoopLimits(records_max=5, poll_timeout_ms=0, interval_ms=0)
         stage = JoinStage(self.settings)
         self.loops[slot] = StageLoop(stage, self.broker, slot=str(slot), clock=self.clock, limits=limits)
 

@@ -50,7 +50,7 @@ class World:
             LEARNER,
             KEYS,
         )
-        limits = LoopLimits(records_max=RECORDS_MAX, poll_timeout_ms=0)
+        limits = LoopLimits(records_max=RECORDS_MAX, poll_timeout_ms=0, interval_ms=0)
         self.loop = StageLoop(stage, self.broker, slot="0", clock=self.clock, limits=limits)
 
     def run(self, steps: int = 30) -> None:

@@ -31,7 +31,7 @@ class World:
         self.sent: set[bytes] = set()
 
     def start(self, slot: int) -> None:
-        limits = LoopLimits(records_max=7, poll_timeout_ms=0)
+        limits = LoopLimits(records_max=7, poll_timeout_ms=0, interval_ms=0)
         self.loops[slot] = StageLoop(CopyStage(), self.broker, slot=str(slot), clock=self.clock, limits=limits)
 
     def crash(self, slot: int) -> None:
