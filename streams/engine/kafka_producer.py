@@ -18,6 +18,7 @@ from rheostat.streams.errors import Abortable, BrokerError, Fatal, Retryable
 # Longer than any transaction lives: by then the outcome is known, or the producer is fenced.
 _OUTCOME_TIMEOUT_S = 60.0
 _CALL_TIMEOUT_S = 10.0
+_REGISTRATION_TIMEOUT_S = 2.0
 _FULL_TRIES = 100
 
 
@@ -29,6 +30,7 @@ class KafkaTransactionalProducer:
         self._producer = ck.Producer(settings.transactional(transactional_id))
         self._open = False
         self._broken = False
+        self._refused = False
         self._closed = False
         init = self._producer.init_transactions
         persist(lambda: init(_CALL_TIMEOUT_S), f"register {transactional_id}", _OUTCOME_TIMEOUT_S)
@@ -64,6 +66,10 @@ class KafkaTransactionalProducer:
                 raise translated from error
             self._broken = True
             raise Abortable(str(translated)) from error
+        except Retryable as full:
+            # Half a block is queued: writing it again would double that half.
+            self._broken = True
+            raise Abortable(str(full)) from full
 
     def send_offsets(self, positions: Mapping[TopicPartition, Committed], group: GroupMetadata) -> None:
         """Add consumed positions (next offset to read, with metadata) to the open transaction, in one request."""
@@ -74,37 +80,55 @@ class KafkaTransactionalProducer:
             if at.offset is not None
         ]
         send: Callable[..., None] = self._producer.send_offsets_to_transaction
-        persist(lambda: send(wire, group, _CALL_TIMEOUT_S), "send_offsets", _OUTCOME_TIMEOUT_S)
+        self._settle(lambda: send(wire, group, _CALL_TIMEOUT_S), "send_offsets")
 
     def commit(self) -> None:
         """Make all of it visible at once; made again while the outcome is unknown."""
         self._require_open("commit")
         commit = self._producer.commit_transaction
-        persist(lambda: commit(_CALL_TIMEOUT_S), "commit", _OUTCOME_TIMEOUT_S)
+        self._settle(lambda: commit(_CALL_TIMEOUT_S), "commit")
         self._open = False
 
     def abort(self) -> None:
         """Drop all of it; without an open transaction nothing happens."""
         if not self._open:
             return
+        self._await_registration()
         abort = self._producer.abort_transaction
         persist(lambda: abort(_CALL_TIMEOUT_S), "abort", _OUTCOME_TIMEOUT_S)
-        self._open = self._broken = False
+        self._open = self._broken = self._refused = False
 
     def close(self) -> None:
         """Release everything; an open transaction is aborted if the broker answers. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        try:
+        # What cannot be aborted now is aborted by the broker, or by the next producer of this id. A producer that was
+        # fenced says so at every call, the binding at times by SystemError.
+        with suppress(BrokerError, SystemError):
             if self._open:
+                self._await_registration()
                 attempt(lambda: self._producer.abort_transaction(2.0), "abort")
-        except BrokerError:
-            self._producer.purge()
-        # A producer that was fenced has nothing left to abort and says so (the binding, at times, by SystemError);
-        # otherwise the broker, or the next producer of this id, aborts what stays open.
         with suppress(KafkaException, SystemError):
+            self._producer.purge()
             self._producer.close()
+
+    def _settle(self, call: Callable[[], None], doing: str) -> None:
+        """Make one of the calls after which librdkafka may refuse everything but an abort."""
+        try:
+            persist(call, doing, _OUTCOME_TIMEOUT_S)
+        except Abortable:
+            self._broken = self._refused = True
+            raise
+
+    def _await_registration(self) -> None:
+        """Wait until the coordinator knows of the partitions written to, unless librdkafka sends nothing any more.
+
+        An abort that overtakes their registration is answered by a fatal INVALID_TXN_STATE: to the coordinator the
+        previous transaction is still the last one. Delivery comes after registration.
+        """
+        if not self._refused:
+            attempt(lambda: self._producer.flush(_REGISTRATION_TIMEOUT_S), "flush")
 
     def _produce_when_free(self, *record: Any, **more: Any) -> None:
         _produce_when_free(self._producer, _FULL_TRIES, *record, **more)

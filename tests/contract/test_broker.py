@@ -142,6 +142,17 @@ def merged(broker: Broker, topic: str) -> list[tuple[list[bytes | None], list[in
     return [(values_of(blocks), [offset for block in blocks for offset in block.offsets])]
 
 
+def test_an_abort_may_follow_at_once_on_a_write(broker: Broker, clients: Clients) -> None:
+    producer = clients.producer()
+    for number in range(20):
+        commit(producer, out_block("out", 0, [b"%d" % number]))
+        producer.begin()
+        producer.write(out_block("out", 1, [b"dropped"]))
+        producer.abort()
+    assert read_values(broker, "out", 0) == [b"%d" % number for number in range(20)]
+    assert read_values(broker, "out", 1) == []
+
+
 def test_readers_wait_at_an_open_transaction_and_keep_the_order(broker: Broker, clients: Clients) -> None:
     producer, tailer = clients.producer(), clients.tailer()
     commit(producer, out_block("out", 0, [b"0"]))
