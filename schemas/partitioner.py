@@ -68,12 +68,12 @@ def _hash_equal(joined: bytes, length: int, count: int) -> Ints:
     m = np.uint32(_M)
     words = np.ascontiguousarray(rows[:, :whole].T.reshape(whole // 4, 4, count).transpose(0, 2, 1))
     h = np.full(count, _SEED ^ (length & _MASK), np.uint32)
-    for word in words.view("<u4").reshape(whole // 4, count):
-        k = word * m
-        k ^= k >> np.uint32(24)
-        k *= m
+    mixed = words.view("<u4").reshape(whole // 4, count) * m
+    mixed ^= mixed >> np.uint32(24)
+    mixed *= m
+    for word in mixed:
         h *= m
-        h ^= k
+        h ^= word
     if length > whole:
         for i in range(whole, length):
             h ^= rows[:, i].astype(np.uint32) << np.uint32(8 * (i - whole))

@@ -126,7 +126,7 @@ def codes_of(kinds: pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     """Return the code of every kind name, -1 for an unknown or missing one; strings or dictionary-encoded strings."""
     found = pc.index_in(kinds, options=_BY_NAME)
     # A null index comes out as NaN.
-    return np.asarray(found.fill_null(UNKNOWN) if found.null_count else found, np.int32)
+    return np.asarray((found.fill_null(UNKNOWN) if found.null_count else found).to_numpy(), np.int32)
 
 
 def read_signals(kinds: pa.Array | pa.ChunkedArray, values: Floats, channel: Channel) -> Signals:

@@ -62,10 +62,10 @@ def _magnitude_bytes(magnitudes: NDArray[np.signedinteger]) -> int:
 
 def _optional_bytes(avro: list[object], column: pa.Array) -> int:
     inner = next(branch for branch in avro if branch != "null")
-    absent = column.null_count
-    if absent == len(column):
-        return absent
-    return len(column) + canonical_bytes(inner, column.drop_null() if absent else column)
+    if not column.null_count:
+        return len(column) + canonical_bytes(inner, column)
+    present = column.drop_null()
+    return len(column) + (canonical_bytes(inner, present) if len(present) else 0)
 
 
 def _nested_bytes(avro: dict[str, object], column: pa.Array) -> int:

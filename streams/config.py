@@ -94,12 +94,12 @@ class ServeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model: which learner, on which features."""
+    """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default."""
 
     learner: Literal["linear", "hashed-mlp"]
     feature_set: str
     seed: int = 1
-    batch_rows: int = 32
+    batch_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

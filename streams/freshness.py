@@ -45,11 +45,14 @@ class FreshnessTracker:
         self.served.setdefault(version, at)
 
     def latencies_ms(self) -> NDArray[np.float64]:
-        """Return one latency for each event that was learned and then served; others are left out."""
-        ranges = {partition: sorted(found) for partition, found in self.learned.items()}
-        first = _FirstServed(self.served)
+        """Return one latency for each event that was learned and then served; others are left out.
+
+        May be called while other threads still report facts.
+        """
+        ranges = {partition: sorted(found) for partition, found in list(self.learned.items())}
+        first = _FirstServed(dict(self.served))
         found = []
-        for event_id, (partition, offset) in self.offsets.items():
+        for event_id, (partition, offset) in list(self.offsets.items()):
             version = _learned_by(ranges.get(partition, []), offset)
             at = None if version is None else first.at(version)
             if at is not None and event_id in self.sent:

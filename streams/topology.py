@@ -30,7 +30,7 @@ TOPOLOGY: tuple[StageRow, ...] = (
     StageRow(
         "join",
         (catalogue.PREDICTIONS, catalogue.LEDGER),
-        (catalogue.EXAMPLES,),
+        (catalogue.EXAMPLES, catalogue.DEADLETTER),
         "match feedback with the prediction it is about",
     ),
     StageRow(

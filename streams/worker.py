@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ def run_stages(
     log_level: str,
 ) -> None:
     """Run these stages until SIGTERM; does not return."""
-    # The first conversion makes pyarrow import pandas, which takes a second or two: before there is work, not during it.
+    # The first conversion makes pyarrow import pandas, a second or two: before there is work, not during it.
     pa.array([0])
     stages = [stage for row in rows for stage in build_stages(row, config, slot, only_models)]
     registry = CollectorRegistry()
@@ -115,10 +116,12 @@ def build_learner(config: ModelConfig, schema: FeatureSchema) -> Learner:
     if config.learner == "linear":
         from rheostat.learners.linear import LinearSettings, RiverLinear
 
-        return RiverLinear(schema, LinearSettings(batch_rows=config.batch_rows))
+        linear = LinearSettings()
+        return RiverLinear(schema, replace(linear, batch_rows=config.batch_rows or linear.batch_rows))
     from rheostat.learners.deep import DeepSettings, HashedMLP
 
-    return HashedMLP(schema, DeepSettings(batch_rows=config.batch_rows, seed=config.seed))
+    deep = DeepSettings(seed=config.seed)
+    return HashedMLP(schema, replace(deep, batch_rows=config.batch_rows or deep.batch_rows))
 
 
 def observers(stage: Stage, metrics: Metrics) -> LoopObserver:

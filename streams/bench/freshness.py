@@ -6,13 +6,11 @@ both learners, monitor and the HTTP server are separate processes; load generato
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import numpy as np
 
@@ -22,11 +20,12 @@ from rheostat.streams.engine.broker import Broker
 from rheostat.streams.freshness import FreshnessTracker
 from rheostat.streams.local.children import Children
 from rheostat.streams.local.pipeline import MODELS, Pipeline
+from rheostat.streams.local.predict_client import PredictClient
 from rheostat.streams.models.manifest import decode_manifest
 from rheostat.streams.models.version import Version
 
 GROUPS = ("intake", "join", "learn", "monitor")
-REQUEST_EVERY_S = 0.005
+REQUEST_EVERY_S = 0.01
 WARM_UP_S = 5.0
 SAMPLE_EVERY = 5
 
@@ -88,16 +87,15 @@ def _note_version(trackers: dict[str, FreshnessTracker], value: bytes | None) ->
 
 
 def _observe_server(url: str, trackers: dict[str, FreshnessTracker], stop: threading.Event) -> None:
-    """Ask for predictions all the time and note the version of each answer."""
+    """Ask for predictions all the time, each model in turn, and note the version of each answer."""
     features = dict.fromkeys(SCHEMA.numeric, 0.1)
+    server = PredictClient(url)
     while not stop.is_set():
         for model, tracker in trackers.items():
-            body = json.dumps({"model": model, "features": features}).encode()
-            request = Request(f"{url}/predict", body, {"content-type": "application/json"})
-            with urlopen(request, timeout=10) as answer:
-                version = Version.parse(json.loads(answer.read())["version"])
-            tracker.prediction_served(version, time.perf_counter())
-        stop.wait(REQUEST_EVERY_S)
+            answer = server.ask({"model": model, "features": features})
+            tracker.prediction_served(Version.parse(answer["version"]), time.perf_counter())
+            stop.wait(REQUEST_EVERY_S)
+    server.close()
 
 
 def _wait_for_learning(children: Children, trackers: dict[str, FreshnessTracker], seconds: float) -> None:

@@ -16,7 +16,7 @@ from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.broker import Producer
 
 SCHEMA = FeatureSchema("bench@1", tuple(f"x{index}" for index in range(8)), ())
-TICK_S = 0.01
+TICK_S = 0.02
 TARGETS = 2_000
 SUBJECTS = 5_000
 FLUSH_TIMEOUT_MS = 10_000

@@ -25,6 +25,8 @@ app = typer.Typer(help="Measure this installation; real Kafka, started here unle
 def freshness(
     rate: Annotated[int, typer.Option("--rate", help="Feedback events a second.")] = 5_000,
     seconds: Annotated[float, typer.Option("--seconds", help="How long to measure.")] = 30.0,
+    partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
+    batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows of one step of a learner.")] = 256,
     bootstrap: Bootstrap = None,
     as_json: Json = False,
 ) -> None:
@@ -35,15 +37,20 @@ def freshness(
     from rheostat.streams.bench.freshness import GROUPS, bench_freshness
     from rheostat.streams.bench.load import SCHEMA
     from rheostat.streams.bench.machine import machine
-    from rheostat.streams.local.pipeline import prepare
+    from rheostat.streams.local.pipeline import MODELS, prepare
     from rheostat.streams.provision import create_topics
 
     with _kafka(bootstrap) as (address, folder), _progress("freshness") as progress:
-        pipeline = prepare(folder, address, SCHEMA, GROUPS, prefix=f"bench-{uuid.uuid4().hex[:8]}.")
+        settings: dict[str, dict[str, object]] = {
+            "kafka": {"data_partitions": partitions},
+            **{f"models.{name}": {"batch_rows": batch_rows} for name in MODELS},
+        }
+        prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        pipeline = prepare(folder, address, SCHEMA, GROUPS, prefix=prefix, settings=settings)
         broker = connect(pipeline.config.kafka)
         create_topics(broker, pipeline.config.kafka.data_partitions, 1)
         found = bench_freshness(broker, pipeline, folder, rate, seconds, progress)
-    _print({**found, **machine()}, as_json)
+    _print({**found, "partitions": partitions, "batch_rows": batch_rows, **machine()}, as_json)
 
 
 @app.command()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import http.client
 import itertools
-import json
 import random
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -24,6 +21,7 @@ from rheostat.streams.demo.records import RealRecord, RecordSet
 from rheostat.streams.demo.story import Phase, Story
 from rheostat.streams.engine.broker import Producer
 from rheostat.streams.freshness import FreshnessTracker
+from rheostat.streams.local.predict_client import PredictClient
 from rheostat.streams.models.version import Version
 
 TICK_S = 0.02
@@ -69,7 +67,7 @@ class World:
         self._random = random.Random(seed)
         self._records = _shuffled_for_ever(records.records, self._random)
         self._target = next(each for each in records.records if each.label)
-        self._http = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        self._server = PredictClient(url)
         self._due: list[tuple[float, int, Verdict, bool]] = []
         self._order = itertools.count()
         self._auc = RollingAUC(AUC_WINDOW)
@@ -125,13 +123,7 @@ class World:
 
     def _ask(self, records: list[RealRecord]) -> list[Answer]:
         instances = [{"features": each.features, "target_id": each.target_id} for each in records]
-        body = json.dumps({"model": self._model, "instances": instances})
-        self._http.request("POST", "/predict", body, {"content-type": "application/json"})
-        reply = self._http.getresponse()
-        text = reply.read()
-        if reply.status != 200:
-            raise RuntimeError(f"the server answered {reply.status}: {text[:300]!r}")
-        answers: list[dict[str, Any]] = json.loads(text)["predictions"]
+        answers: list[dict[str, Any]] = self._server.ask({"model": self._model, "instances": instances})["predictions"]
         now = time.perf_counter()
         for version in {each["version"] for each in answers}:
             self._tracker.prediction_served(Version.parse(version), now)

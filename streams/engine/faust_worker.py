@@ -1,8 +1,8 @@
 """The Faust shell: one agent for each stage, fed through a channel by the stage's transaction loop.
 
 This is the only module that builds Faust objects. Faust gives the worker, supervision, agents and signals; its own
-consumer, producer, conductor and tables stay off. A pump thread for each stage runs the `StageLoop`; every set of blocks
-goes through the stage's channel to its agent, which processes it and sets the result on the work's future. An error
+consumer, producer, conductor and tables stay off. A pump thread for each stage runs the `StageLoop`; every set of
+blocks goes through the stage's channel to its agent, which processes it and sets the result on the work's future. An error
 ends the process: Faust would restart the agent and skip the blocks.
 """
 

@@ -118,14 +118,15 @@ class BurstScorer:
     def _slots(self, events: Events) -> tuple[Longs, Longs]:
         """Return the rows that can be scored, and the slots of their targets."""
         encoded = events.targets.dictionary_encode()
-        if not len(encoded.dictionary):
+        targets, indices = encoded.dictionary, encoded.indices
+        if not len(targets):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        codes = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
+        codes = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
         rows = (codes >= 0).nonzero()[0]
         codes = codes[rows]
-        first = np.empty(len(encoded.dictionary), np.int64)
+        first = np.empty(len(targets), np.int64)
         first[codes[::-1]] = rows[::-1]
-        slots, owned = self._targets.claim(fingerprints(encoded.dictionary), events.times_ms[first] // 1000)
+        slots, owned = self._targets.claim(fingerprints(targets), events.times_ms[first] // 1000)
         scored = owned[codes]
         return rows[scored], slots[codes[scored]]
 
@@ -155,12 +156,14 @@ class BurstScorer:
         n, expected = window[:, COUNT], _WINDOW_S * rate
         nats = np.where(n > expected, n * np.log(n / expected) - n + expected, 0.0)
         newcomers = (window[:, FRESH] / n - self._newcomers_usual) / _NEWCOMERS_FULL
-        suspicion = np.clip(nats / _NATS_FULL, 0, 1) * np.clip(newcomers, 0, 1)
+        suspicion = (nats / _NATS_FULL).clip(0, 1) * newcomers.clip(0, 1)
         return np.asarray(suspicion * (1 - _AGREEMENT_SHARE + _AGREEMENT_SHARE * _agreement(window)))
 
     def _reasons(self, slots: Longs, window: Floats, rate: Floats, suspicion: Floats) -> list[tuple[Longs, str]]:
         """Return one text for each suspicious target, from its most suspicious event, and the rows it is for."""
-        told = np.flatnonzero(suspicion >= self._settings.downweight_at)
+        told = (suspicion >= self._settings.downweight_at).nonzero()[0]
+        if not len(told):
+            return []
         found = []
         for slot in np.unique(slots[told]).tolist():
             rows = told[slots[told] == slot]
@@ -204,7 +207,7 @@ def _agreement(window: Floats) -> Floats:
     """Return how far the mean value is from the usual one, as a share of how far it could be on that side."""
     mean, usual = window[:, VALUE] / window[:, COUNT], window[:, USUAL] / window[:, COUNT]
     room = np.where(mean > usual, 1 - usual, usual)
-    return np.clip(np.divide(np.abs(mean - usual), room, out=np.zeros(len(mean)), where=room > 1e-9), 0, 1)
+    return np.divide(np.abs(mean - usual), room, out=np.zeros(len(mean)), where=room > 1e-9).clip(0, 1)
 
 
 def _scattered(reasons: list[tuple[Longs, str]], rows: Longs, count: int) -> pa.Array:

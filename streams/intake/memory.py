@@ -29,6 +29,7 @@ _EVENT_FIELDS = 11
 
 _BURST_RECORDS = 200_000
 _BURST_BLOCK = 5_000
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Memory:
             "held_watermark_ms": self.held.watermark_ms,
             "counts": self.counts.as_json(),
         }
-        return json.dumps(facts, separators=(",", ":"))
+        return _JSON.encode(facts)
 
 
 def fresh_memory(settings: IntakeSettings) -> Memory:

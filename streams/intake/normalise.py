@@ -52,7 +52,9 @@ def entries(
 
 
 def _by_block(arrivals: Arrivals, names: Sequence[str]) -> pa.StringArray:
-    return pa.array(names, pa.string()).take(pa.array(arrivals.block))
+    # Rows lie in the order of their blocks.
+    counts = np.bincount(arrivals.block, minlength=len(names)).tolist()
+    return pa.concat_arrays([pa.repeat(name, count) for name, count in zip(names, counts, strict=True)])
 
 
 def _origin_offsets(arrivals: Arrivals, blocks: Sequence[Block]) -> NDArray[np.int64]:

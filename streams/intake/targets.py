@@ -40,8 +40,9 @@ class TargetTable:
         slots = (targets.high & self._mask).astype(np.int64)
         keys = targets.low | np.uint64(1)
         taken_over = (self.owner[slots] != keys) & (seconds - self.second[slots] > _FREE_SECONDS)
-        self._clear(slots[taken_over])
-        self.owner[slots[taken_over]] = keys[taken_over]
+        if taken_over.any():
+            self._clear(slots[taken_over])
+            self.owner[slots[taken_over]] = keys[taken_over]
         return slots, self.owner[slots] == keys
 
     def _clear(self, slots: Longs) -> None:
