@@ -2,8 +2,8 @@
 
 This is the only module that builds Faust objects. Faust gives the worker, supervision, agents and signals; its own
 consumer, producer, conductor and tables stay off. A pump thread for each stage runs the `StageLoop`; every set of
-blocks goes through the stage's channel to its agent, which processes it and sets the result on the work's future. An error
-ends the process: Faust would restart the agent and skip the blocks.
+blocks goes through the stage's channel to its agent, which processes it and sets the result on the work's future.
+An error ends the process: Faust would restart the agent and skip the blocks.
 """
 
 from __future__ import annotations
@@ -143,7 +143,11 @@ def run_worker(loops: dict[str, MakeLoop], *, loglevel: str = "WARNING") -> None
     Exits with 0 after a signal, 1 after an error of a stage, 70 after a fatal client error and 71 when another
     worker took the slot.
     """
-    datadir = tempfile.mkdtemp(prefix="rheostat-worker-")
+    with tempfile.TemporaryDirectory(prefix="rheostat-worker-") as datadir:
+        _run(loops, loglevel, datadir)
+
+
+def _run(loops: dict[str, MakeLoop], loglevel: str, datadir: str) -> None:
     app = _App(
         "rheostat",
         broker="kafka://127.0.0.1:1",  # never contacted: _AgentsOnly starts no Kafka service of Faust's

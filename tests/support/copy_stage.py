@@ -1,4 +1,4 @@
-"""A small stage for tests of the engine: copies records whose key it has not seen, remembering keys in its own output."""
+"""A small stage for tests of the engine: copies records whose key it has not seen; its output is its memory."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.model_topic import LEARNER, SCHEMA, Arrays, Publisher, hashed_tensors, linear_tensors
 
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
@@ -16,6 +15,7 @@ from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.signing import KeyRing, generate_signer
 from rheostat.streams.models.update import BuiltUpdate, Limits, Update, UpdateAssembler
 from rheostat.streams.models.version import Version
+from tests.support.model_topic import LEARNER, SCHEMA, Arrays, Publisher, hashed_tensors, linear_tensors
 
 KEYS = KeyRing.of(LEARNER)
 

@@ -5,9 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.http_client import AppClient
-from tests.support.model_topic import SCHEMA, Publisher
-from tests.support.serving import ServingWorld
 
 from rheostat.learners.features import batch_from_columns
 from rheostat.schemas import catalogue, codec
@@ -15,6 +12,9 @@ from rheostat.streams.metrics import Metrics
 from rheostat.streams.serving.http import HttpSettings, build_app
 from rheostat.streams.serving.prediction_log import PredictionLog
 from rheostat.streams.serving.requests import BadRequest, parse_request
+from tests.support.http_client import AppClient
+from tests.support.model_topic import SCHEMA, Publisher
+from tests.support.serving import ServingWorld
 
 FEATURES = {"url_length": 12, "age_days": 3.5, "tld": "com"}
 ONE = {"model": "phishing", "features": FEATURES}

@@ -3,7 +3,6 @@ import time
 import uuid
 
 from prometheus_client import CollectorRegistry
-from tests.support.serving import memory_broker
 
 from rheostat.schemas import catalogue, codec
 from rheostat.schemas.partitioner import partition_for
@@ -13,6 +12,7 @@ from rheostat.streams.errors import Fatal, Retryable
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.models.version import Version
 from rheostat.streams.serving.prediction_log import Prediction, PredictionLog, new_prediction_id
+from tests.support.serving import memory_broker
 
 
 def prediction(number: int) -> Prediction:
