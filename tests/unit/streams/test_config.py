@@ -1,0 +1,69 @@
+"""The configuration tree: precedence, sources, errors that name the value, hidden secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rheostat.streams.config import load
+from rheostat.streams.errors import ConfigError
+
+
+def a_file(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "rheostat.toml"
+    file.write_text(text)
+    return file
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = a_file(tmp_path, '[kafka]\nbootstrap = "file:1"\nprefix = "f."\nreplication = 3\n')
+    loaded = load(
+        file,
+        {"RHEOSTAT_KAFKA__BOOTSTRAP": "env:1", "RHEOSTAT_KAFKA__PREFIX": "e.", "HOME": "x"},
+        {"kafka.bootstrap": "flag:1"},
+    )
+    kafka = loaded.config.kafka
+    assert (kafka.bootstrap, kafka.prefix, kafka.replication, kafka.data_partitions) == ("flag:1", "e.", 3, 4)
+
+
+def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
+    file = a_file(tmp_path, "[join]\nwindow_ms = 5000\n")
+    lines = load(file, {"RHEOSTAT_KAFKA__PREFIX": "e."}, {"intake.bursts_enabled": "false"}).describe().splitlines()
+    assert f"join.window_ms = 5000  ({file})" in lines
+    assert 'kafka.prefix = "e."  (RHEOSTAT_KAFKA__PREFIX)' in lines
+    assert "intake.bursts_enabled = false  (--set intake.bursts_enabled)" in lines
+    assert "kafka.replication = 1  (default)" in lines
+
+
+def test_secrets_are_not_printed(tmp_path: Path) -> None:
+    file = a_file(tmp_path, '[kafka.client]\n"sasl.password" = "hunter2"\n')
+    assert "hunter2" not in load(file).describe()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"kafka.data_partitions": "0"}, r"kafka.data_partitions: 0 is out of range, 1 to 10000"),
+        ({"kafka.data_partitions": "many"}, r"kafka.data_partitions: 'many' is not of type int"),
+        ({"kafka.protocol": "carrier pigeon"}, r"kafka.protocol: 'carrier pigeon' is not one of consumer, classic"),
+        ({"kafka.bootstraps": "x"}, r"kafka.bootstraps: no such setting; known: bootstrap"),
+        ({"models.a.learner": "linear"}, r"models.a.feature_set: must be set"),
+        ({"monitor.effect": "2"}, r"monitor.effect: 2.0 is out of range"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(flags: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(flags=flags)
+
+
+def test_models_and_feature_sets_become_a_schema(tmp_path: Path) -> None:
+    file = a_file(
+        tmp_path,
+        '[models.m]\nlearner = "linear"\nfeature_set = "shop@1"\n'
+        '[feature_sets."shop@1"]\nnumeric = ["price"]\ncategorical = ["colour"]\n',
+    )
+    schema = load(file).config.feature_schema("m")
+    assert (schema.id, schema.numeric, schema.categorical) == ("shop@1", ("price",), ("colour",))
+    with pytest.raises(ConfigError, match="model 'x' is not configured; known: m"):
+        load(file).config.feature_schema("x")
