@@ -36,7 +36,7 @@ class LoopLimits:
     least that far apart, because each costs the same however little it holds.
     """
 
-    records_max: int = 10_000
+    records_max: int = 40_000
     interval_ms: int = 20
     poll_timeout_ms: int = 20
     retry_pause_ms: int = 100
