@@ -9,6 +9,7 @@ from rheostat.schemas.block_codec import (
     arrow_schema,
     decode_block,
     decode_fields,
+    decode_own,
     encode_block,
 )
 from rheostat.schemas.record_codec import (
@@ -27,6 +28,7 @@ __all__ = [
     "decode_block",
     "decode_body",
     "decode_fields",
+    "decode_own",
     "decode_record",
     "encode_block",
     "encode_body",

@@ -48,6 +48,7 @@ _WINDOW_S = 2
 _NATS_FULL = 12.0
 _NEWCOMERS_FULL = 0.7
 _AGREEMENT_SHARE = 0.4
+_FIRST_EVENTS = 200.0
 _USUAL_EVENTS = 2_000.0
 """Events over which the partition's usual share of newcomers and usual values are averaged."""
 
@@ -85,6 +86,7 @@ class BurstScorer:
         self._targets = TargetTable(settings.targets_max)
         self._history = ActorHistory(settings.actors_max)
         self._newcomers_usual = 1.0
+        self._calm_events = 0
         self._value_usual = np.full(len(NAMES) + 1, 0.5)
 
     def score(self, events: Events) -> Scores:
@@ -183,7 +185,10 @@ class BurstScorer:
     def _learn_usual(self, events: Events, fresh: Mask, calm: Mask) -> None:
         count = int(np.count_nonzero(calm))
         if count:
-            self._newcomers_usual += (fresh[calm].mean() - self._newcomers_usual) * -np.expm1(-count / _USUAL_EVENTS)
+            # At first everybody is new: what is usual is learned from few events then, and from many later.
+            self._calm_events += count
+            over = min(max(self._calm_events / 2, _FIRST_EVENTS), _USUAL_EVENTS)
+            self._newcomers_usual += (fresh[calm].mean() - self._newcomers_usual) * -np.expm1(-count / over)
         kinds = events.kinds[calm]
         counts = np.bincount(kinds, minlength=len(self._value_usual))
         sums = np.bincount(kinds, events.values[calm], minlength=len(self._value_usual))

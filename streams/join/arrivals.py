@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block
-from rheostat.streams.errors import Corrupt
 from rheostat.streams.join.examples import FEEDBACK_COLUMNS, PREDICTION_COLUMNS
 from rheostat.streams.join.labels import teaches
 from rheostat.streams.join.rows import Mask, Times
+from rheostat.streams.own_records import decode_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,11 @@ def read_feedback(block: Block) -> tuple[Arrivals, int]:
 
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
-    decoded = codec.decode_block(catalogue.LEDGER, block.values)
-    if decoded.failures:
-        first = decoded.failures[0]
-        at = f"{block.topic}[{block.partition}]@{block.offsets[first.row]}"
-        raise Corrupt(at, f"{first.field}: {first.reason}")
-    named = np.asarray(decoded.batch.column("prediction_id").is_valid(), np.bool_)
-    usable = named & teaches(decoded.batch.column("kind"))
+    records = decode_own(block)
+    named = np.asarray(records.column("prediction_id").is_valid(), np.bool_)
+    usable = named & teaches(records.column("kind"))
     times = np.asarray(block.timestamps_ms, np.int64)
-    whole = Arrivals(decoded.batch, _ids(decoded.batch, "prediction_id"), times).where(usable)
+    whole = Arrivals(records, _ids(records, "prediction_id"), times).where(usable)
     return Arrivals(whole.batch.select(FEEDBACK_COLUMNS), whole.ids, whole.times), len(block) - len(whole)
 
 

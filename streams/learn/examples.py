@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema
 from rheostat.learners.features import batch_from_columns, select
-from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block
-from rheostat.streams.errors import Corrupt
+from rheostat.streams.own_records import decode_own
 
 Offsets = NDArray[np.int64]
 
@@ -63,13 +62,8 @@ def decode_examples(block: Block, schema: FeatureSchema) -> Examples:
     not finite, label outside [0, 1]): whoever wrote the prediction got them wrong, and no learner may fall over them.
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
-    decoded = codec.decode_block(catalogue.EXAMPLES, block.values)
-    if decoded.failures:
-        first = decoded.failures[0]
-        at = f"{block.topic}[{block.partition}]@{block.offsets[first.row]}"
-        raise Corrupt(at, f"{first.field}: {first.reason}")
+    records = decode_own(block)
     offsets = np.asarray(block.offsets, dtype=np.int64)
-    records = decoded.batch
     usable = _usable(records, schema)
     if not usable.all():
         rows = np.flatnonzero(usable)
