@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -77,7 +78,11 @@ NAMES: tuple[str, ...] = tuple(KINDS)
 UNKNOWN = -1
 """The code of a kind that is not in the taxonomy."""
 
-_BY_NAME = pc.SetLookupOptions(pa.array(NAMES))
+
+@cache
+def _by_name() -> pc.SetLookupOptions:
+    # Not at import: the first conversion makes pyarrow import pandas, which a client has no use for.
+    return pc.SetLookupOptions(pa.array(NAMES))
 
 
 def _column(values: list[float]) -> Floats:
@@ -124,7 +129,7 @@ class Signals:
 
 def codes_of(kinds: pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     """Return the code of every kind name, -1 for an unknown or missing one; strings or dictionary-encoded strings."""
-    found = pc.index_in(kinds, options=_BY_NAME)
+    found = pc.index_in(kinds, options=_by_name())
     # A null index comes out as NaN.
     return np.asarray((found.fill_null(UNKNOWN) if found.null_count else found).to_numpy(), np.int32)
 

@@ -25,7 +25,7 @@ from rheostat.streams.models.manifest import decode_manifest
 from rheostat.streams.models.version import Version
 
 GROUPS = ("intake", "join", "learn", "monitor")
-REQUEST_EVERY_S = 0.01
+REQUEST_EVERY_S = 0.02
 WARM_UP_S = 5.0
 SAMPLE_EVERY = 5
 

@@ -22,6 +22,7 @@ from rheostat.streams.demo.story import Story
 from rheostat.streams.demo.watch import Watched, Watcher
 from rheostat.streams.demo.world import TICK_S, Seen, World
 from rheostat.streams.engine.broker import Broker
+from rheostat.streams.errors import Retryable
 from rheostat.streams.freshness import FreshnessTracker
 from rheostat.streams.local.children import Children
 from rheostat.streams.local.pipeline import Pipeline, prepare
@@ -132,7 +133,7 @@ def _play(
     while (second := time.monotonic() - began) < settings.story.end_at_s:
         world.step(second)
         if second - books_at >= BOOKS_EVERY_S:
-            books, books_at = reader.read(), second
+            books, books_at = _read(reader) or books, second
             children.check()
         if second - frame_at >= FRAME_EVERY_S:
             frame(second, world.seen, watcher.watched, books)
@@ -150,9 +151,19 @@ def _play(
 def _drained(reader: BooksReader, sent: int) -> Books:
     """Return the books once everything sent is in them, or as they are when time is over."""
     deadline = time.monotonic() + DRAIN_SECONDS_MAX
-    while (books := reader.read()).total("consumed") < sent and time.monotonic() < deadline:
+    books = _read(reader)
+    while (books is None or books.total("consumed") < sent) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return books
+        books = _read(reader)
+    return books or reader.read()
+
+
+def _read(reader: BooksReader) -> Books | None:
+    """Return the books, or None while a transaction hides them."""
+    try:
+        return reader.read()
+    except Retryable:
+        return None
 
 
 def count_records(broker: Broker) -> dict[str, int]:

@@ -26,7 +26,12 @@ from rheostat.streams.errors import Retryable
 
 NOTES = "embedded.offset-metadata"
 # A join takes half the session timeout there.
-CONSUMER_OVERRIDES: Mapping[str, Setting] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300}
+CONSUMER_OVERRIDES: Mapping[str, Setting] = {
+    "session.timeout.ms": 2_000,
+    "heartbeat.interval.ms": 300,
+    # It answers a fetch for more bytes than there are with nothing.
+    "fetch.min.bytes": 1,
+}
 _NOTES_LOOKED_AT = 20_000
 _ENDS_TIMEOUT_MS = 10_000
 

@@ -26,7 +26,7 @@ from rheostat.streams.errors import ConfigError
 from rheostat.streams.local.process import free_ports, stop, wait_for_port
 
 START_TIMEOUT_S = 120.0
-_HEAP = ("-Xms256m", "-Xmx512m")
+_HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 
 
 @dataclass(frozen=True, slots=True)
