@@ -38,8 +38,8 @@ def demo(
 ) -> None:
     """Show the loop at work: learning, broken input, a brigade, a poisoning, a rollback, recovery.
 
-    The records are real, the reviewers are simulated. Nothing is scripted: switch a protection off and the figures get
-    worse. Exit code 1 when events are not conserved. Example: `rheostat demo --no-monitor --json`
+    The records are real, the reviewers are simulated. Nothing is scripted: switch a protection off and see what
+    the others must make good. Exit code 1 when events are not conserved. Example: `rheostat demo --no-monitor --json`
     """
     from rheostat.streams.demo.display import screen
     from rheostat.streams.demo.records import load

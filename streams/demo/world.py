@@ -6,7 +6,6 @@ import heapq
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +72,6 @@ class World:
         self._auc = RollingAUC(AUC_WINDOW)
         self._broken = itertools.cycle(_BROKEN)
         self._asked: dict[str, float] = {"ordinary": 0.0, "brigade": 0.0, "broken": 0.0}
-        self._sent_ids: deque[str] = deque(maxlen=1)
 
     def step(self, second: float) -> None:
         """Do everything that is due at this second of the story."""

@@ -84,7 +84,7 @@ class ModelWatch:
         if version.epoch > self.epoch:
             # A person rolled back: what was gathered belongs to an epoch that ended.
             self.epoch, self.evidence, self.pending = version.epoch, None, None
-            self.phase = Phase.HEALTHY
+            self.phase = transition(self.phase, Phase.HEALTHY)
         self.block += 1
         self.remember(evaluation)
         count, total, squares = _sums(evaluation["cells"], self.settings.label_ages)

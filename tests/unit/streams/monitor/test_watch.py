@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.streams.control.rollback import ALLOWED, Phase, transition
+from rheostat.streams.metrics import DRIFT_STATES
 from rheostat.streams.models.commands import Command
 from rheostat.streams.models.version import Version
 from rheostat.streams.monitor.effects import Alert, Decision, Effect
@@ -225,6 +226,10 @@ def test_a_restart_changes_nothing(phases: list[tuple[float, int]], restart_at: 
         assert first == second
         learners[0].obey(first)
         learners[1].obey(second)
+
+
+def test_the_metrics_know_every_phase() -> None:
+    assert set(DRIFT_STATES) == set(Phase)
 
 
 def test_only_the_drawn_transitions_are_allowed() -> None:
