@@ -9,7 +9,7 @@ A rate alone is no evidence of an attack: a launch is a burst too. Suspicion is 
 
 so a flash crowd of established actors scores near 0, newcomers with mixed opinions are down-weighted, and newcomers
 who all say the same are held. History counts events on calm targets only: a brigade earns none by its own burst.
-Each event is scored with those before it on its target, by event time; cuts between blocks hardly matter.
+Each event is scored with those before it on its target, by event time; how events are cut into blocks does not matter.
 Limits: a brigade of aged accounts, or one small beside the target's own rate, is not seen; while nearly all actors
 are new (the first thousands of events) nothing is suspicious; parts of a burst in other partitions are not summed.
 """
@@ -20,29 +20,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numba import types
 from numpy.typing import NDArray
 
 from rheostat.schemas.signals import NAMES
-from rheostat.streams.intake.actors import ActorHistory
-from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.compiled import FLOATS, INTS, LONGS, WORDS, compiled
+from rheostat.streams.intake.fingerprint import fingerprints
 from rheostat.streams.intake.settings import BurstSettings
 from rheostat.streams.intake.strings import lengths_of
-from rheostat.streams.intake.targets import (
-    COUNT,
-    FRESH,
-    USUAL,
-    VALUE,
-    Runs,
-    TargetTable,
-    changes,
-    running_sums,
-    runs_of,
-    store,
-)
+from rheostat.streams.intake.targets import TARGET_TYPE, advance, claim, target_table
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _WINDOW_S = 2
 _NATS_FULL = 12.0
@@ -52,12 +41,18 @@ _FIRST_EVENTS = 200.0
 _USUAL_EVENTS = 2_000.0
 """Events over which the partition's usual share of newcomers and usual values are averaged."""
 
+_NEWCOMERS, _CALM_EVENTS, _RECORDED = range(3)
+"""Places in the scorer's numbers: the usual share of newcomers, calm events so far, and those since the last fading."""
+
+_COUNT, _FRESH, _VALUE, _USUAL, _RATE = range(5)
+"""Columns of what is known of an event's target: sums over the window, and the usual rate a second."""
+
 
 class Events(NamedTuple):
     """What the score depends on; one row each. `actors` are pseudonyms, an empty one has no history ever."""
 
-    targets: pa.Array
-    actors: pa.Array
+    targets: pa.StringArray
+    actors: pa.StringArray
     kinds: NDArray[np.int32]
     values: Floats
     times_ms: Longs
@@ -79,147 +74,161 @@ def unsuspicious(count: int) -> Scores:
 
 
 class BurstScorer:
-    """Scores the events of one partition. Deterministic in their order and times; memory is fixed (about 14 MB)."""
+    """Scores the events of one partition. Deterministic in their order and times; memory is fixed (about 14 MB).
+
+    How much history an actor has is counted approximately and never too low: count-min in two rows of four bytes a
+    slot. Two actors are confused only where both of their slots meet, so with a tenth of `actors_max` in use one
+    newcomer in a hundred looks established. After 4 x `actors_max` events all counts are halved, so one-time visitors
+    fade.
+    """
 
     def __init__(self, settings: BurstSettings) -> None:
         self._settings = settings
-        self._targets = TargetTable(settings.targets_max)
-        self._history = ActorHistory(settings.actors_max)
-        self._newcomers_usual = 1.0
-        self._calm_events = 0
-        self._value_usual = np.full(len(NAMES) + 1, 0.5)
+        self._targets = target_table(settings.targets_max)
+        self._history = np.zeros((2, settings.actors_max), np.uint32)
+        self._numbers = np.array([1.0, 0.0, 0.0])
+        self._values_usual = np.full(len(NAMES), 0.5)
 
     def score(self, events: Events) -> Scores:
         """Score events in their order, and learn from them what is usual."""
-        if not len(events):
-            return unsuspicious(0)
-        rows, slots = self._slots(events)
-        calm = np.ones(len(events), np.bool_)
-        runs = runs_of(slots, events.times_ms[rows] // 1000, self._targets) if len(rows) else None
-        if runs is not None:
-            rows = rows[runs.order]
-            calm[rows] = self._calm(runs)
-        actors = fingerprints(events.actors)
-        fresh = self._fresh(events, actors, calm)
-        scores = unsuspicious(len(events)) if runs is None else self._score_runs(events, rows, runs, fresh, ~calm)
-        self._learn_usual(events, fresh, calm)
-        self._history.record(actors.take(calm))
-        return scores
+        settings = self._settings
+        suspicion, known = np.empty(len(events)), np.empty((len(events), 5))
+        targets, actors = fingerprints(events.targets), fingerprints(events.actors)
+        _score(
+            self._targets,
+            self._history,
+            self._numbers,
+            self._values_usual,
+            targets.low,
+            targets.high,
+            lengths_of(events.targets),
+            actors.low,
+            actors.high,
+            lengths_of(events.actors),
+            events.kinds,
+            events.values,
+            events.times_ms,
+            settings.events_min,
+            settings.actor_events_min,
+            settings.floor_per_s,
+            settings.baseline_ms / 1000,
+            settings.downweight_at,
+            suspicion,
+            known,
+        )
+        told = np.flatnonzero(suspicion >= settings.downweight_at)
+        return Scores(suspicion, self._reasons(targets.low, suspicion, known, told))
 
-    def _calm(self, runs: Runs) -> Mask:
-        """Return which sorted rows are on targets with too few events to be looked at."""
-        ones = np.ones((len(runs.order), 1))
-        sums, before = running_sums(runs, ones, self._targets, slice(COUNT, COUNT + 1))
-        return np.asarray(np.maximum(sums, before)[:, 0] < self._settings.events_min)
-
-    def _fresh(self, events: Events, actors: Fingerprints, calm: Mask) -> Mask:
-        """Return whether the actor of each row has little history by then; an anonymous one never has any."""
-        history = self._history.counts(actors) + _earlier(actors, calm)
-        return np.asarray((history < self._settings.actor_events_min) | (lengths_of(events.actors) == 0))
-
-    def _slots(self, events: Events) -> tuple[Longs, Longs]:
-        """Return the rows that can be scored, and the slots of their targets."""
-        encoded = events.targets.dictionary_encode()
-        targets, indices = encoded.dictionary, encoded.indices
-        if not len(targets):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        codes = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
-        rows = (codes >= 0).nonzero()[0]
-        codes = codes[rows]
-        first = np.empty(len(targets), np.int64)
-        first[codes[::-1]] = rows[::-1]
-        slots, owned = self._targets.claim(fingerprints(targets), events.times_ms[first] // 1000)
-        scored = owned[codes]
-        return rows[scored], slots[codes[scored]]
-
-    def _score_runs(self, events: Events, rows: Longs, runs: Runs, fresh: Mask, hot: Mask) -> Scores:
-        """Score the sorted rows, those of `hot` at least, and keep what the next block needs."""
-        values = np.empty((len(rows), 4))
-        values[:, COUNT] = 1.0
-        values[:, FRESH] = fresh[rows]
-        values[:, VALUE] = events.values[rows]
-        values[:, USUAL] = self._value_usual[events.kinds[rows]]
-        sums, before = running_sums(runs, values, self._targets, slice(None))
-        busy = hot[rows].nonzero()[0]
-        calm = np.ones(len(rows))
-        scores = unsuspicious(len(events))
-        if len(busy):
-            window, slots = (sums + before)[busy], runs.slot[runs.run[busy]]
-            rate = np.maximum(self._targets.rate[slots], self._settings.floor_per_s)
-            suspicion = self._suspicion(window, rate)
-            calm[busy] = suspicion < self._settings.downweight_at
-            scores.suspicion[rows[busy]] = suspicion
-            reasons = self._reasons(slots, window, rate, suspicion)
-            scores = Scores(scores.suspicion, _scattered(reasons, rows[busy], len(events)))
-        store(runs, sums, before, calm, self._targets, self._settings.baseline_ms)
-        return scores
-
-    def _suspicion(self, window: Floats, rate: Floats) -> Floats:
-        n, expected = window[:, COUNT], _WINDOW_S * rate
-        nats = np.where(n > expected, n * np.log(n / expected) - n + expected, 0.0)
-        newcomers = (window[:, FRESH] / n - self._newcomers_usual) / _NEWCOMERS_FULL
-        suspicion = (nats / _NATS_FULL).clip(0, 1) * newcomers.clip(0, 1)
-        return np.asarray(suspicion * (1 - _AGREEMENT_SHARE + _AGREEMENT_SHARE * _agreement(window)))
-
-    def _reasons(self, slots: Longs, window: Floats, rate: Floats, suspicion: Floats) -> list[tuple[Longs, str]]:
-        """Return one text for each suspicious target, from its most suspicious event, and the rows it is for."""
-        told = (suspicion >= self._settings.downweight_at).nonzero()[0]
+    def _reasons(self, targets: NDArray[np.uint64], suspicion: Floats, known: Floats, told: Longs) -> pa.Array:
+        """Give each suspicious event the reason of the most suspicious one on its target."""
         if not len(told):
-            return []
-        found = []
-        for slot in np.unique(slots[told]).tolist():
-            rows = told[slots[told] == slot]
-            worst = rows[np.argmax(suspicion[rows])]
-            found.append((rows, self._reason(window[worst], float(rate[worst]))))
-        return found
+            return pa.nulls(len(suspicion), pa.string())
+        reasons = np.full(len(suspicion), None, object)
+        for target in np.unique(targets[told]).tolist():
+            rows = told[targets[told] == target]
+            reasons[rows] = self._reason(known[rows[np.argmax(suspicion[rows])]])
+        return pa.array(reasons, pa.string())
 
-    def _reason(self, window: Floats, rate: float) -> str:
-        n = window[COUNT]
+    def _reason(self, known: Floats) -> str:
+        n = known[_COUNT]
         return (
-            f"burst: {n:.0f} events on this target in {_WINDOW_S} s, usual are {rate:.1f} a second; "
-            f"{window[FRESH] / n:.0%} from actors with under {self._settings.actor_events_min} earlier events, "
-            f"usual are {self._newcomers_usual:.0%}; "
-            f"mean value {window[VALUE] / n:.2f}, usual is {window[USUAL] / n:.2f}"
+            f"burst: {n:.0f} events on this target in {_WINDOW_S} s, usual are {known[_RATE]:.1f} a second; "
+            f"{known[_FRESH] / n:.0%} from actors with under {self._settings.actor_events_min} earlier events, "
+            f"usual are {self._numbers[_NEWCOMERS]:.0%}; "
+            f"mean value {known[_VALUE] / n:.2f}, usual is {known[_USUAL] / n:.2f}"
         )
 
-    def _learn_usual(self, events: Events, fresh: Mask, calm: Mask) -> None:
-        count = int(np.count_nonzero(calm))
-        if count:
+
+@compiled(types.float64(types.float64[::1], types.float64))
+def _suspicion(known: Floats, newcomers_usual: float) -> float:
+    """Return the product of the three shares."""
+    n, expected = known[_COUNT], _WINDOW_S * known[_RATE]
+    if n <= expected:
+        return 0.0
+    nats = n * np.log(n / expected) - n + expected
+    newcomers = (known[_FRESH] / n - newcomers_usual) / _NEWCOMERS_FULL
+    mean, usual = known[_VALUE] / n, known[_USUAL] / n
+    room = 1.0 - usual if mean > usual else usual
+    agreement = min(abs(mean - usual) / room, 1.0) if room > 1e-9 else 0.0
+    shares = min(nats / _NATS_FULL, 1.0) * min(max(newcomers, 0.0), 1.0)
+    return float(shares * (1.0 - _AGREEMENT_SHARE + _AGREEMENT_SHARE * agreement))
+
+
+@compiled(types.void(types.uint32[:, ::1], types.float64[::1], types.uint64, types.uint64))
+def _record(history: NDArray[np.uint32], numbers: Floats, first: int, second: int) -> None:
+    """Add one event to an actor's history."""
+    history[0, first] += np.uint32(1)
+    history[1, second] += np.uint32(1)
+    numbers[_RECORDED] += 1.0
+    if numbers[_RECORDED] >= 4 * history.shape[1]:
+        history >>= np.uint32(1)
+        numbers[_RECORDED] = 0.0
+
+
+@compiled(
+    types.void(
+        TARGET_TYPE[::1],
+        types.uint32[:, ::1],
+        types.float64[::1],
+        types.float64[::1],
+        *(WORDS, WORDS, INTS),
+        *(WORDS, WORDS, INTS),
+        *(INTS, FLOATS, LONGS),
+        *(types.int64, types.int64, types.float64, types.float64, types.float64),
+        types.float64[::1],
+        types.float64[:, ::1],
+    )
+)
+def _score(
+    targets: NDArray[np.void],
+    history: NDArray[np.uint32],
+    numbers: Floats,
+    values_usual: Floats,
+    target_low: NDArray[np.uint64],
+    target_high: NDArray[np.uint64],
+    target_length: NDArray[np.int32],
+    actor_low: NDArray[np.uint64],
+    actor_high: NDArray[np.uint64],
+    actor_length: NDArray[np.int32],
+    kinds: NDArray[np.int32],
+    values: Floats,
+    times_ms: Longs,
+    events_min: int,
+    actor_events_min: int,
+    floor_per_s: float,
+    baseline_s: float,
+    downweight_at: float,
+    suspicion: Floats,
+    known: Floats,
+) -> None:
+    """Score every event and remember it; `known` gets what its score was made of, where it was looked at."""
+    actor_mask = np.uint64(history.shape[1] - 1)
+    for row in range(len(times_ms)):
+        first, second = actor_low[row] & actor_mask, actor_high[row] & actor_mask
+        earlier = min(history[0, first], history[1, second])
+        fresh = 1.0 if actor_length[row] == 0 or earlier < actor_events_min else 0.0
+        suspicion[row] = 0.0
+        busiest = 0.0
+        slot = claim(targets, target_low[row], target_high[row], times_ms[row] // 1000) if target_length[row] else -1
+        if slot >= 0:
+            target = targets[slot]
+            advance(target, times_ms[row] // 1000, baseline_s)
+            target.now[_COUNT] += 1.0
+            target.now[_FRESH] += fresh
+            target.now[_VALUE] += values[row]
+            target.now[_USUAL] += values_usual[kinds[row]]
+            busiest = max(target.now[_COUNT], target.before[_COUNT])
+            if busiest >= events_min:
+                for column in range(4):
+                    known[row, column] = target.now[column] + target.before[column]
+                known[row, _RATE] = max(target.rate, floor_per_s)
+                suspicion[row] = _suspicion(known[row], numbers[_NEWCOMERS])
+            if suspicion[row] < downweight_at:
+                target.rate += 1.0 / baseline_s
+        if busiest < events_min:
             # At first everybody is new: what is usual is learned from few events then, and from many later.
-            self._calm_events += count
-            over = min(max(self._calm_events / 2, _FIRST_EVENTS), _USUAL_EVENTS)
-            self._newcomers_usual += (fresh[calm].mean() - self._newcomers_usual) * -np.expm1(-count / over)
-        kinds = events.kinds[calm]
-        counts = np.bincount(kinds, minlength=len(self._value_usual))
-        sums = np.bincount(kinds, events.values[calm], minlength=len(self._value_usual))
-        means = np.divide(sums, counts, out=self._value_usual.copy(), where=counts > 0)
-        self._value_usual += (means - self._value_usual) * -np.expm1(-counts / _USUAL_EVENTS)
-
-
-def _earlier(actors: Fingerprints, counted: Mask) -> Longs:
-    """Return for each row how many counted rows of the same actor come before it in the block."""
-    order = np.argsort(actors.low, kind="stable")
-    low = actors.low[order]
-    new_actor = changes(low)
-    counts = counted[order]
-    before: Longs = np.cumsum(counts) - counts
-    earlier = np.empty(len(order), np.int64)
-    earlier[order] = before - before[new_actor][np.cumsum(new_actor) - 1]
-    return earlier
-
-
-def _agreement(window: Floats) -> Floats:
-    """Return how far the mean value is from the usual one, as a share of how far it could be on that side."""
-    mean, usual = window[:, VALUE] / window[:, COUNT], window[:, USUAL] / window[:, COUNT]
-    room = np.where(mean > usual, 1 - usual, usual)
-    return np.divide(np.abs(mean - usual), room, out=np.zeros(len(mean)), where=room > 1e-9).clip(0, 1)
-
-
-def _scattered(reasons: list[tuple[Longs, str]], rows: Longs, count: int) -> pa.Array:
-    if not reasons:
-        return pa.nulls(count, pa.string())
-    codes = np.full(count, -1, np.int32)
-    for code, (at, _) in enumerate(reasons):
-        codes[rows[at]] = code
-    texts = pa.array([text for _, text in reasons], pa.string())
-    return texts.take(pa.array(codes, mask=codes < 0))
+            numbers[_CALM_EVENTS] += 1.0
+            over = min(max(numbers[_CALM_EVENTS] / 2, _FIRST_EVENTS), _USUAL_EVENTS)
+            numbers[_NEWCOMERS] += (fresh - numbers[_NEWCOMERS]) / over
+            values_usual[kinds[row]] += (values[row] - values_usual[kinds[row]]) / _USUAL_EVENTS
+            _record(history, numbers, first, second)

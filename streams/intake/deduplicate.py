@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
+from rheostat.streams.compiled import LONGS, WORDS, compiled, read_only
 from rheostat.streams.intake.fingerprint import Fingerprints
 
 Mask = NDArray[np.bool_]
@@ -48,7 +50,10 @@ class Deduplicator:
         """Return which rows repeat an id that is known; nothing is remembered."""
         if self.watermark_ms is None:
             return np.zeros(len(ids.low), np.bool_)
-        return self._find(ids, self.watermark_ms - self._window_ms) >= 0
+        known = np.empty(len(ids.low), np.bool_)
+        horizon_ms = self.watermark_ms - self._window_ms
+        _find(self._slots, self._low, self._high, self._stamps, horizon_ms, ids.low, ids.high, known)
+        return known
 
     def remember(self, ids: Fingerprints, times_ms: Longs) -> None:
         """Remember ids as written, in this order. None may be known or occur twice."""
@@ -75,7 +80,7 @@ class Deduplicator:
         if self._taken * 2 > len(self._slots):
             self._build_index()
         else:
-            self._insert(ids.low, places)
+            _insert(self._slots, ids.low, places)
 
     def _make_room(self, more: int) -> None:
         """Forget what is too old; then grow up to `ids_max`; then give up the oldest."""
@@ -109,53 +114,66 @@ class Deduplicator:
 
     def _build_index(self) -> None:
         self._slots = np.zeros(1 << max(8, (_SLOTS_PER_ID * len(self) - 1).bit_length()), np.uint32)
-        self._mask = np.uint64(len(self._slots) - 1)
         self._taken = len(self)
         held = np.arange(self._first, self._written) % self._capacity
-        self._insert(self._low[held], held)
+        _insert(self._slots, self._low[held], held)
 
-    def _insert(self, low: NDArray[np.uint64], places: NDArray[np.int64]) -> None:
-        """Put ring places into free slots, by linear probing of all rows at once."""
-        marks = (places + 1).astype(np.uint32)
-        slots = low & self._mask
-        while len(marks):
-            free = self._slots[slots] == 0
-            # Of several rows that want one slot the last to write has it.
-            self._slots[slots[free]] = marks[free]
-            left = self._slots[slots] != marks
-            marks, slots = marks[left], (slots[left] + np.uint64(1)) & self._mask
 
-    def _find(self, ids: Fingerprints, horizon_ms: int) -> NDArray[np.int64]:
-        """Return the ring place of every id, -1 where there is none with a stamp of at least `horizon_ms`."""
-        places = np.full(len(ids.low), -1, np.int64)
-        rows = np.arange(len(ids.low))
-        slots = ids.low & self._mask
-        while len(rows):
-            marks = self._slots[slots]
-            taken = marks != 0
-            rows, slots, at = rows[taken], slots[taken], marks[taken].astype(np.int64) - 1
-            # An id written twice, long after another, is there twice: only the younger one counts.
-            hit = (self._low[at] == ids.low[rows]) & (self._high[at] == ids.high[rows])
-            hit &= self._stamps[at] >= horizon_ms
-            places[rows[hit]] = at[hit]
-            rows, slots = rows[~hit], (slots[~hit] + np.uint64(1)) & self._mask
-        return places
+@compiled(types.void(types.uint32[::1], WORDS, LONGS))
+def _insert(slots: NDArray[np.uint32], low: NDArray[np.uint64], places: Longs) -> None:
+    """Put ring places into the next free slots."""
+    mask = np.uint64(len(slots) - 1)
+    for row in range(len(low)):
+        slot = low[row] & mask
+        while slots[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = np.uint32(places[row] + 1)
+
+
+@compiled(types.void(read_only(types.uint32), WORDS, WORDS, LONGS, types.int64, WORDS, WORDS, types.boolean[::1]))
+def _find(
+    slots: NDArray[np.uint32],
+    ring_low: NDArray[np.uint64],
+    ring_high: NDArray[np.uint64],
+    stamps: Longs,
+    horizon_ms: int,
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+    known: Mask,
+) -> None:
+    """Say which ids are in the ring with a stamp of at least `horizon_ms`.
+
+    An id written twice, long after another, is there twice: only the younger one counts.
+    """
+    mask = np.uint64(len(slots) - 1)
+    for row in range(len(low)):
+        known[row] = False
+        slot = low[row] & mask
+        while slots[slot] != 0:
+            at = np.int64(slots[slot]) - 1
+            if ring_low[at] == low[row] and ring_high[at] == high[row] and stamps[at] >= horizon_ms:
+                known[row] = True
+                break
+            slot = (slot + np.uint64(1)) & mask
 
 
 def repeated(ids: Fingerprints) -> Mask:
     """Return which rows have the id of an earlier row of the same block."""
-    later = np.zeros(len(ids.low), np.bool_)
-    order = np.argsort(ids.low)
-    low = ids.low[order]
-    same = low[1:] == low[:-1]
-    if not same.any():
-        return later
-    near = np.zeros(len(order), np.bool_)
-    near[1:] |= same
-    near[:-1] |= same
-    rows = np.sort(order[near])
-    few = ids.take(rows)
-    order = np.lexsort((rows, few.high, few.low))
-    repeats = (few.low[order][1:] == few.low[order][:-1]) & (few.high[order][1:] == few.high[order][:-1])
-    later[rows[order[1:][repeats]]] = True
+    later = np.empty(len(ids.low), np.bool_)
+    slots = np.zeros(1 << (2 * len(ids.low)).bit_length(), np.uint32)
+    _repeat(slots, ids.low, ids.high, later)
     return later
+
+
+@compiled(types.void(types.uint32[::1], WORDS, WORDS, types.boolean[::1]))
+def _repeat(slots: NDArray[np.uint32], low: NDArray[np.uint64], high: NDArray[np.uint64], later: Mask) -> None:
+    mask = np.uint64(len(slots) - 1)
+    for row in range(len(low)):
+        slot = low[row] & mask
+        later[row] = False
+        while slots[slot] != 0 and not later[row]:
+            earlier = slots[slot] - 1
+            later[row] = low[earlier] == low[row] and high[earlier] == high[row]
+            slot = (slot + np.uint64(1)) & mask
+        if not later[row]:
+            slots[slot] = np.uint32(row + 1)

@@ -6,18 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numba import types
 from numpy.typing import NDArray
 
+from rheostat.streams.compiled import BYTES, INTS, compiled
 from rheostat.streams.intake.strings import bytes_of, offsets_of
 
 Words = NDArray[np.uint64]
 
-# Odd constants with well mixed bits (from SplitMix64 and xxHash64), one for each half.
-_SEEDS = np.array([[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F]], np.uint64)
-_MULTIPLIERS = np.array([[0xBF58476D1CE4E5B9], [0x94D049BB133111EB]], np.uint64)
-_SHIFT = np.uint64(32)
+# Odd constants with well mixed bits (from SplitMix64 and xxHash64), one of each for each half.
+_SEED_LOW, _SEED_HIGH = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_FACTOR_LOW, _FACTOR_HIGH = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _LENGTH = np.uint64(0x165667B19E3779F9)
-_ALL_BITS = np.uint64(2**64 - 1)
+_HALF = np.uint64(32)
 
 
 class Fingerprints(NamedTuple):
@@ -34,47 +35,30 @@ class Fingerprints(NamedTuple):
 def fingerprints(column: pa.StringArray) -> Fingerprints:
     """Return the fingerprint of every string; nulls count as empty.
 
-    The strings are hashed in words of 8 bytes, all rows of equally many words at once. Two of a million different ids
+    The strings are hashed in words of 8 bytes, the last one filled up with zeros. Two of a million different ids
     meet with a probability of about 1e-27. It is no cryptographic hash: who makes ids at will can make two that meet,
     and only harms their own events by it.
     """
     offsets = offsets_of(column)
-    begin, end = int(offsets[0]), int(offsets[-1])
-    lengths = offsets[1:] - offsets[:-1]
-    if not len(lengths):
-        return Fingerprints(np.empty(0, np.uint64), np.empty(0, np.uint64))
-    words = (lengths + 7) >> 3
-    most, least = int(words.max()), int(words.min())
-    data = np.zeros(end - begin + 8 * most, np.uint8)
-    data[: end - begin] = bytes_of(column, begin, end)
-    starts = offsets[:-1] - begin
-    if most == least:
-        return Fingerprints(*_hash(_words(data, starts, lengths, most), lengths))
-    found = np.empty((2, len(lengths)), np.uint64)
-    for count in np.flatnonzero(np.bincount(words)).tolist():
-        rows = np.flatnonzero(words == count)
-        found[:, rows] = _hash(_words(data, starts[rows], lengths[rows], count), lengths[rows])
-    return Fingerprints(*found)
+    low, high = np.empty((2, len(offsets) - 1), np.uint64)
+    _hash(bytes_of(column), offsets, low, high)
+    return Fingerprints(low, high)
 
 
-def _words(data: NDArray[np.uint8], starts: NDArray[np.int32], lengths: NDArray[np.int32], count: int) -> Words:
-    """Return strings as `count` words each, zero-padded, shape (count, rows); `data` goes on for as long behind."""
-    if not count:
-        return np.empty((0, len(starts)), np.uint64)
-    size = 8 * count
-    anywhere: NDArray[np.void] = np.ndarray(len(data) - size + 1, f"V{size}", data, 0, (1,))
-    words = np.ascontiguousarray(anywhere[starts].view(np.uint64).reshape(len(starts), count).T)
-    words[-1] &= _ALL_BITS >> (8 * (size - lengths)).astype(np.uint64)
-    return words
-
-
-def _hash(words: Words, lengths: NDArray[np.int32]) -> Words:
-    """Return both halves, shape (2, rows)."""
-    state = _SEEDS ^ lengths.astype(np.uint64) * _LENGTH
-    for word in words:
-        state ^= word
-        state *= _MULTIPLIERS
-        state ^= state >> _SHIFT
-    state *= _SEEDS
-    state ^= state >> _SHIFT
-    return state
+@compiled(types.void(BYTES, INTS, types.uint64[::1], types.uint64[::1]))
+def _hash(data: NDArray[np.uint8], offsets: NDArray[np.int32], low: Words, high: Words) -> None:
+    for row in range(len(low)):
+        begin, end = offsets[row], offsets[row + 1]
+        length = np.uint64(end - begin) * _LENGTH
+        one, two = _SEED_LOW ^ length, _SEED_HIGH ^ length
+        for start in range(begin, end, 8):
+            word = np.uint64(0)
+            for at in range(min(8, end - start)):
+                word |= np.uint64(data[start + at]) << np.uint64(8 * at)
+            one = (one ^ word) * _FACTOR_LOW
+            one ^= one >> _HALF
+            two = (two ^ word) * _FACTOR_HIGH
+            two ^= two >> _HALF
+        one *= _SEED_LOW
+        two *= _SEED_HIGH
+        low[row], high[row] = one ^ (one >> _HALF), two ^ (two >> _HALF)

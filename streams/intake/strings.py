@@ -22,7 +22,7 @@ def lengths_of(column: pa.StringArray) -> Ints:
     return np.asarray(offsets[1:] - offsets[:-1])
 
 
-def bytes_of(column: pa.StringArray, begin: int, end: int) -> NDArray[np.uint8]:
-    """Return the bytes that offsets from `begin` to `end` point to."""
+def bytes_of(column: pa.StringArray) -> NDArray[np.uint8]:
+    """Return the bytes that the offsets point into."""
     data = column.buffers()[2]
-    return np.frombuffer(data, np.uint8, end - begin, begin) if end > begin else np.empty(0, np.uint8)
+    return np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
