@@ -8,7 +8,7 @@ may import this.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from numba import njit, types
 
@@ -31,7 +31,6 @@ def compiled(*signatures: Any) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        kernel: Function = njit(list(signatures), cache=True, nogil=True)(function)
-        return kernel
+        return cast(Function, njit(list(signatures), cache=True, nogil=True)(function))
 
     return decorate

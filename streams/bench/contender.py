@@ -24,7 +24,7 @@ from rheostat.streams.clock import WallClock
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
 from rheostat.streams.engine.kafka import KafkaBroker
 from rheostat.streams.engine.loop import StageLoop
-from rheostat.streams.engine.stage import Log, Output
+from rheostat.streams.engine.stage import EachOnItsOwn, Log, Output
 from rheostat.streams.intake.deduplicate import Deduplicator, repeated
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
 
@@ -36,7 +36,7 @@ _WIRE_HEADER = [{"name": "wire_magic", "type": "boolean"}, {"name": "wire_id", "
 
 
 @dataclass(frozen=True, slots=True)
-class CompareStage:
+class CompareStage(EachOnItsOwn):
     """Drops repeated event ids between two topics with one schema; `ids_max` bounds each partition's memory."""
 
     source: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +52,7 @@ class SimulatedLoad:
     def send(self, count: int) -> None:
         """Send this many predictions and events now."""
         now_ms = time.time_ns() // 1_000_000
-        ids = [uuid.uuid4().hex for _ in range(count)]
+        ids = _random_ids(count)
         features = self._random.normal(size=(count, len(SCHEMA.numeric)))
         label = features @ self._truth + self._random.normal(size=count) > 0
         self._write(catalogue.PREDICTIONS, ids, _predictions(ids, features, now_ms), now_ms)
@@ -65,6 +65,11 @@ class SimulatedLoad:
     def _write(self, topic: str, keys: list[str], batch: pa.RecordBatch, now_ms: int) -> None:
         for key, value in zip(keys, codec.encode_block(topic, batch), strict=True):
             self._producer.send(topic, key.encode(), value, timestamp_ms=now_ms)
+
+
+def _random_ids(count: int) -> list[str]:
+    digits = os.urandom(16 * count).hex()
+    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
 
 
 def _predictions(ids: list[str], features: NDArray[np.float64], now_ms: int) -> pa.RecordBatch:

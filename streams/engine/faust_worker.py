@@ -24,7 +24,7 @@ from mode.supervisors import CrashingSupervisor
 
 from rheostat.streams.engine.block import Block
 from rheostat.streams.engine.loop import Process, StageLoop
-from rheostat.streams.engine.stage import Output, Task
+from rheostat.streams.engine.stage import Output, Stage, Task
 from rheostat.streams.errors import Fatal, Fenced
 
 logger = logging.getLogger("rheostat.worker")
@@ -38,12 +38,13 @@ MakeLoop = Callable[[Process], StageLoop]
 
 @dataclass(slots=True)
 class Work:
-    """One set of blocks on its way to an agent, and the future for its result."""
+    """The blocks of one transaction on their way to an agent, and the future for its result."""
 
-    task: Task
-    blocks: Sequence[Block]
+    stage: Stage
+    tasks: Sequence[Task]
+    blocks: Sequence[Sequence[Block]]
     now_ms: int
-    done: concurrent.futures.Future[Output] = field(default_factory=concurrent.futures.Future)
+    done: concurrent.futures.Future[list[Output]] = field(default_factory=concurrent.futures.Future)
 
 
 class _AgentsOnly(BootStrategy):
@@ -105,9 +106,11 @@ class _Pump:
         else:
             self.failed.set_result(None)
 
-    def _through_channel(self, task: Task, blocks: Sequence[Block], now_ms: int) -> Output:
+    def _through_channel(
+        self, stage: Stage, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int
+    ) -> list[Output]:
         assert self._events is not None
-        work = Work(task, blocks, now_ms)
+        work = Work(stage, tasks, blocks, now_ms)
         asyncio.run_coroutine_threadsafe(self._channel.put(work), self._events)
         while True:
             try:
@@ -128,7 +131,7 @@ def _agent_for(pump: _Pump) -> Callable[[Any], Any]:
     async def handle(works: Any) -> None:
         async for work in works:
             try:
-                work.done.set_result(work.task.process(work.blocks, work.now_ms))
+                work.done.set_result(work.stage.process(work.tasks, work.blocks, work.now_ms))
             except BaseException as error:
                 work.done.set_exception(error)
                 raise

@@ -149,7 +149,7 @@ class KafkaStaticConsumer(_Consumer):
     """Owns all partitions of its topics from the start; never joins the group its offsets are kept under."""
 
     def __init__(self, settings: KafkaSettings, group: str, partitions: Iterable[TopicPartition]) -> None:
-        super().__init__(settings, settings.reader(group, eof=False))
+        super().__init__(settings, settings.follower(group, eof=False))
         self._assigned = sorted(partitions)
         self._owned = set(self._assigned)
 

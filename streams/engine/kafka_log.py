@@ -151,7 +151,7 @@ class KafkaTailer:
         low = offsets.low(partitions) if from_beginning else high
         # What was there at the start and has not been returned yet, by partition: the offset to reach.
         self._missing = {tp: high[tp] for tp in partitions if low[tp] < high[tp]}
-        self._consumer = ck.Consumer(settings.reader("rheostat-tailer", eof=True))
+        self._consumer = ck.Consumer(settings.follower("rheostat-tailer", eof=True))
         self._consumer.assign(
             [ck.TopicPartition(self._prefix + t, p, low[TopicPartition(t, p)]) for t, p in partitions]
         )

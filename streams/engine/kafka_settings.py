@@ -50,19 +50,24 @@ class KafkaSettings:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": eof,
-            # At most some 65 fetches a second from each consumer: a broker that answers every few records at once
-            # spends more on the answers than on the records.
             "fetch.wait.max.ms": 15,
-            "fetch.min.bytes": 65_536,
             "fetch.error.backoff.ms": 20,
             "queued.min.messages": 100_000,
             "max.poll.interval.ms": 60_000,
             **self.consumer_overrides,
         }
 
+    def follower(self, group: str, *, eof: bool) -> dict[str, object]:
+        """Return settings for a reader of topics that fill by transactions: each commit is delivered at once."""
+        return {**self.reader(group, eof=eof), "fetch.wait.max.ms": 100, **self.consumer_overrides}
+
     def member(self, group: str) -> dict[str, object]:
-        """Return settings for a group member; range co-partitions several topics, the other assignors do not."""
-        settings = self.reader(group, eof=False)
+        """Return settings for a group member; range co-partitions several topics, the other assignors do not.
+
+        Its topics fill all the time, so it makes at most some 65 fetches a second: a broker that answers every few
+        records at once spends more on the answers than on the records.
+        """
+        settings = {**self.reader(group, eof=False), "fetch.min.bytes": 65_536, **self.consumer_overrides}
         if self.protocol == "consumer":
             return {**settings, "group.protocol": "consumer", "group.remote.assignor": "range"}
         static = {} if self.instance_id is None else {"group.instance.id": self.prefix + self.instance_id}

@@ -25,7 +25,8 @@ METADATA_BYTES_MAX = 4096
 ALL_PARTITIONS = -1
 """Key of the only task of a stage whose assignment is static."""
 
-Process = Callable[[Task, Sequence[Block], int], Output]
+Process = Callable[[Stage, Sequence[Task], Sequence[Sequence[Block]], int], list[Output]]
+"""A way to have a stage process the blocks of several tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,9 @@ class NoObserver:
         """Ignore."""
 
 
-def call_directly(task: Task, blocks: Sequence[Block], now_ms: int) -> Output:
+def call_directly(stage: Stage, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
     """Process in the calling thread."""
-    return task.process(blocks, now_ms)
+    return stage.process(tasks, blocks, now_ms)
 
 
 class StageLoop:
@@ -209,8 +210,9 @@ class StageLoop:
         positions: dict[TopicPartition, Committed] = {}
         open_ = False
         try:
-            for key, blocks in by_task.items():
-                output = self._process(self._tasks[key], blocks, now_ms)
+            tasks = [self._tasks[key] for key in by_task]
+            outputs = self._process(self.stage, tasks, list(by_task.values()), now_ms)
+            for (key, blocks), output in zip(by_task.items(), outputs, strict=True):
                 if not open_ and (blocks or output.records):
                     self._producer.begin()
                     open_ = True

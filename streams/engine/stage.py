@@ -59,6 +59,14 @@ class Task(Protocol):
         ...
 
 
+class EachOnItsOwn:
+    """How most stages process the blocks of several tasks: one task after the other."""
+
+    def process(self, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
+        """Let each task process its own blocks."""
+        return [task.process(own, now_ms) for task, own in zip(tasks, blocks, strict=True)]
+
+
 class Stage(Protocol):
     """A step of the pipeline.
 
@@ -93,5 +101,12 @@ class Stage(Protocol):
         """Rebuild the state as it was at the committed offsets, from the log alone.
 
         `committed` has an entry for every source partition of the task, fetched *before* any read of `log`.
+        """
+        ...
+
+    def process(self, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
+        """Return the output of each task for its blocks, as its own `process` would give it.
+
+        What is done for all of them in one go costs less than one after the other (see `EachOnItsOwn`).
         """
         ...

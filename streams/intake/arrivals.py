@@ -52,26 +52,37 @@ class Arrivals:
         return Arrivals(batch, signals, self.times_ms[rows], self.block[rows], self.at[rows])
 
 
-def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, list[list[Failure]]]:
-    """Decode blocks; return what could be decoded, and for each block what could not and why."""
-    decoded = [_decode(block, record_bytes_max) for block in blocks]
-    starts = itertools.accumulate(map(len, blocks), initial=0)
-    parts = [
-        _part(index, start, block.topic, each)
-        for index, (start, block, each) in enumerate(zip(starts, blocks, decoded, strict=False))
-    ]
-    return _joined(parts), [each.failures for each in decoded]
+def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, list[tuple[int, Failure]]]:
+    """Decode blocks, those of a topic together; return what could be decoded, and what could not and why.
+
+    A failure comes with the index of its block; its `row` is the place in that block. The rows of a block keep their
+    order.
+    """
+    starts = np.fromiter(itertools.accumulate(map(len, blocks), initial=0), np.int64, len(blocks) + 1)
+    parts, failures = [], []
+    for topic in CHANNELS:
+        indices = [index for index, block in enumerate(blocks) if block.topic == topic]
+        if not indices:
+            continue
+        at = np.concatenate([np.arange(starts[index], starts[index + 1]) for index in indices])
+        of_topic = [blocks[index].values for index in indices]
+        decoded = _decode(topic, list(itertools.chain.from_iterable(of_topic)), record_bytes_max)
+        at_failed = at[[each.row for each in decoded.failures]].tolist() if decoded.failures else []
+        for place, failure in zip(at_failed, decoded.failures, strict=True):
+            block = int(np.searchsorted(starts, place, "right")) - 1
+            failures.append((block, failure._replace(row=place - int(starts[block]))))
+        parts.append(_part(topic, at[decoded.rows], starts, decoded.batch))
+    return _joined(parts), failures
 
 
-def _decode(block: Block, record_bytes_max: int) -> Decoded:
-    """Decode a block; records that are too large are not even looked into."""
-    values = [value or b"" for value in block.values] if None in block.values else block.values
-    sizes = list(map(len, values))  # type: ignore[arg-type]
+def _decode(topic: str, values: list[bytes | None], record_bytes_max: int) -> Decoded:
+    """Decode a run; records that are too large are not even looked into."""
+    sizes = [0 if value is None else len(value) for value in values]
     if not sizes or max(sizes) <= record_bytes_max:
-        return decode_block(block.topic, block.values)
+        return decode_block(topic, values)
     too_large = np.flatnonzero(np.array(sizes) > record_bytes_max)
     rest = np.flatnonzero(np.array(sizes) <= record_bytes_max)
-    decoded = decode_block(block.topic, [block.values[row] for row in rest.tolist()])
+    decoded = decode_block(topic, [values[row] for row in rest.tolist()])
     failures = [
         Failure(row, "payload", f"has {sizes[row]} bytes, at most {record_bytes_max} are allowed")
         for row in too_large.tolist()
@@ -80,12 +91,10 @@ def _decode(block: Block, record_bytes_max: int) -> Decoded:
     return Decoded(decoded.batch, rest[decoded.rows], sorted(failures))
 
 
-def _part(index: int, start: int, topic: str, decoded: Decoded) -> Arrivals:
-    batch = decoded.batch
-    values = batch.column("value").to_numpy()
-    signals = read_signals(batch.column("kind"), values, CHANNELS[topic])
+def _part(topic: str, at: Longs, starts: Longs, batch: pa.RecordBatch) -> Arrivals:
+    signals = read_signals(batch.column("kind"), batch.column("value").to_numpy(), CHANNELS[topic])
     times_ms = batch.column("occurred_at").to_numpy().view(np.int64)
-    return Arrivals(batch, signals, times_ms, np.full(len(decoded.rows), index), decoded.rows + start)
+    return Arrivals(batch, signals, times_ms, np.searchsorted(starts, at, "right") - 1, at)
 
 
 def _joined(parts: Sequence[Arrivals]) -> Arrivals:

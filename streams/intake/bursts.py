@@ -16,6 +16,8 @@ are new (the first thousands of events) nothing is suspicious; parts of a burst 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +26,15 @@ from numba import types
 from numpy.typing import NDArray
 
 from rheostat.schemas.signals import NAMES
-from rheostat.streams.compiled import FLOATS, INTS, LONGS, WORDS, compiled
-from rheostat.streams.intake.fingerprint import fingerprints
+from rheostat.streams.compiled import BOOLS, FLOATS, INTS, LONGS, WORDS, compiled
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
 from rheostat.streams.intake.settings import BurstSettings
 from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.targets import TARGET_TYPE, advance, claim, target_table
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _WINDOW_S = 2
 _NATS_FULL = 12.0
@@ -48,11 +51,18 @@ _COUNT, _FRESH, _VALUE, _USUAL, _RATE = range(5)
 """Columns of what is known of an event's target: sums over the window, and the usual rate a second."""
 
 
-class Events(NamedTuple):
-    """What the score depends on; one row each. `actors` are pseudonyms, an empty one has no history ever."""
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What the score depends on; one row each.
 
-    targets: pa.StringArray
-    actors: pa.StringArray
+    targets: not scored where `targeted` is false. actors: fingerprints of pseudonyms; one that is not `known` is
+    anonymous and never has any history.
+    """
+
+    targets: Fingerprints
+    targeted: Mask
+    actors: Fingerprints
+    known: Mask
     kinds: NDArray[np.int32]
     values: Floats
     times_ms: Longs
@@ -60,17 +70,66 @@ class Events(NamedTuple):
     def __len__(self) -> int:
         return len(self.times_ms)
 
+    def take(self, rows: NDArray[np.intp]) -> Events:
+        """Return some rows, in this order."""
+        if len(rows) == len(self):
+            return self
+        return Events(
+            self.targets.take(rows),
+            self.targeted[rows],
+            self.actors.take(rows),
+            self.known[rows],
+            self.kinds[rows],
+            self.values[rows],
+            self.times_ms[rows],
+        )
+
+
+def events_of(
+    targets: pa.StringArray, actors: pa.StringArray, kinds: NDArray[np.int32], values: Floats, times_ms: Longs
+) -> Events:
+    """Return events by columns of strings; an empty string is none."""
+    targeted, known = lengths_of(targets) > 0, lengths_of(actors) > 0
+    return Events(fingerprints(targets), targeted, fingerprints(actors), known, kinds, values, times_ms)
+
+
+def joined(parts: Sequence[Events]) -> Events:
+    """Return the events of several runs as one, one behind the other."""
+    targets, actors = (
+        Fingerprints(*(np.concatenate([getattr(part, name)[half] for part in parts]) for half in range(2)))
+        for name in ("targets", "actors")
+    )
+    rest = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("targeted", "known", "kinds", "values", "times_ms")
+    }
+    return Events(targets=targets, actors=actors, **rest)
+
 
 class Scores(NamedTuple):
-    """Suspicion of each event, 0 to 1, and the reason for it where it matters (else null)."""
+    """Suspicion of each event, 0 to 1, and what there is to say of some: rows and the reason they share."""
 
     suspicion: Floats
-    reasons: pa.Array
+    reasons: list[tuple[NDArray[np.intp], str]]
+
+    def put(self, rows: NDArray[np.intp], scores: Scores) -> None:
+        """Take over the scores of some rows."""
+        self.suspicion[rows] = scores.suspicion
+        self.reasons.extend((rows[told], reason) for told, reason in scores.reasons)
+
+    def reasons_column(self) -> pa.StringArray:
+        """Return the reason of each event, null where there is none."""
+        if not self.reasons:
+            return pa.nulls(len(self.suspicion), pa.string())
+        column = np.full(len(self.suspicion), None, object)
+        for rows, reason in self.reasons:
+            column[rows] = reason
+        return pa.array(column, pa.string())
 
 
 def unsuspicious(count: int) -> Scores:
     """Return scores of 0."""
-    return Scores(np.zeros(count), pa.nulls(count, pa.string()))
+    return Scores(np.zeros(count), [])
 
 
 class BurstScorer:
@@ -93,41 +152,31 @@ class BurstScorer:
         """Score events in their order, and learn from them what is usual."""
         settings = self._settings
         suspicion, known = np.empty(len(events)), np.empty((len(events), 5))
-        targets, actors = fingerprints(events.targets), fingerprints(events.actors)
         _score(
             self._targets,
             self._history,
             self._numbers,
             self._values_usual,
-            targets.low,
-            targets.high,
-            lengths_of(events.targets),
-            actors.low,
-            actors.high,
-            lengths_of(events.actors),
-            events.kinds,
-            events.values,
-            events.times_ms,
-            settings.events_min,
-            settings.actor_events_min,
-            settings.floor_per_s,
-            settings.baseline_ms / 1000,
-            settings.downweight_at,
+            *(events.targets.low, events.targets.high, events.targeted),
+            *(events.actors.low, events.actors.high, events.known),
+            *(events.kinds, events.values, events.times_ms),
+            *(settings.events_min, settings.actor_events_min),
+            *(settings.floor_per_s, settings.baseline_ms / 1000, settings.downweight_at),
             suspicion,
             known,
         )
         told = np.flatnonzero(suspicion >= settings.downweight_at)
-        return Scores(suspicion, self._reasons(targets.low, suspicion, known, told))
+        return Scores(suspicion, self._reasons(events.targets.low, suspicion, known, told))
 
-    def _reasons(self, targets: NDArray[np.uint64], suspicion: Floats, known: Floats, told: Longs) -> pa.Array:
-        """Give each suspicious event the reason of the most suspicious one on its target."""
-        if not len(told):
-            return pa.nulls(len(suspicion), pa.string())
-        reasons = np.full(len(suspicion), None, object)
-        for target in np.unique(targets[told]).tolist():
+    def _reasons(
+        self, targets: NDArray[np.uint64], suspicion: Floats, known: Floats, told: NDArray[np.intp]
+    ) -> list[tuple[NDArray[np.intp], str]]:
+        """Give the suspicious events of a target the reason of the most suspicious one."""
+        reasons = []
+        for target in np.unique(targets[told]).tolist() if len(told) else ():
             rows = told[targets[told] == target]
-            reasons[rows] = self._reason(known[rows[np.argmax(suspicion[rows])]])
-        return pa.array(reasons, pa.string())
+            reasons.append((rows, self._reason(known[rows[np.argmax(suspicion[rows])]])))
+        return reasons
 
     def _reason(self, known: Floats) -> str:
         n = known[_COUNT]
@@ -171,8 +220,8 @@ def _record(history: NDArray[np.uint32], numbers: Floats, first: int, second: in
         types.uint32[:, ::1],
         types.float64[::1],
         types.float64[::1],
-        *(WORDS, WORDS, INTS),
-        *(WORDS, WORDS, INTS),
+        *(WORDS, WORDS, BOOLS),
+        *(WORDS, WORDS, BOOLS),
         *(INTS, FLOATS, LONGS),
         *(types.int64, types.int64, types.float64, types.float64, types.float64),
         types.float64[::1],
@@ -186,10 +235,10 @@ def _score(
     values_usual: Floats,
     target_low: NDArray[np.uint64],
     target_high: NDArray[np.uint64],
-    target_length: NDArray[np.int32],
+    targeted: Mask,
     actor_low: NDArray[np.uint64],
     actor_high: NDArray[np.uint64],
-    actor_length: NDArray[np.int32],
+    actor_known: Mask,
     kinds: NDArray[np.int32],
     values: Floats,
     times_ms: Longs,
@@ -206,10 +255,10 @@ def _score(
     for row in range(len(times_ms)):
         first, second = actor_low[row] & actor_mask, actor_high[row] & actor_mask
         earlier = min(history[0, first], history[1, second])
-        fresh = 1.0 if actor_length[row] == 0 or earlier < actor_events_min else 0.0
+        fresh = 0.0 if actor_known[row] and earlier >= actor_events_min else 1.0
         suspicion[row] = 0.0
         busiest = 0.0
-        slot = claim(targets, target_low[row], target_high[row], times_ms[row] // 1000) if target_length[row] else -1
+        slot = claim(targets, target_low[row], target_high[row], times_ms[row] // 1000) if targeted[row] else -1
         if slot >= 0:
             target = targets[slot]
             advance(target, times_ms[row] // 1000, baseline_s)

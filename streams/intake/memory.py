@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from rheostat.schemas.signals import codes_of
 from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Corrupt
-from rheostat.streams.intake.bursts import BurstScorer, Events
+from rheostat.streams.intake.bursts import BurstScorer, Events, events_of, joined
 from rheostat.streams.intake.counts import Counts
 from rheostat.streams.intake.deduplicate import Deduplicator, Mask, repeated
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
@@ -50,6 +50,14 @@ class Memory:
     def duplicates(self, ids: Fingerprints) -> Mask:
         """Return which rows repeat a known id or an earlier row."""
         return self.accepted.seen(ids) | self.held.seen(ids) | repeated(ids)
+
+    def settle(self, counts: Counts) -> None:
+        """Add what became of the events of a call. Raises AssertionError when they do not balance."""
+        self.transactions += 1
+        evicted = self.accepted.take_evicted() + self.held.take_evicted()
+        self.counts += replace(counts, dedup_evicted=evicted)
+        if self.counts.imbalance:
+            raise AssertionError(f"intake lost or invented events: {self.counts}")
 
     def metadata(self) -> str:
         """Return what must be known exactly as of a commit and is not in the outputs, as JSON."""
@@ -138,7 +146,7 @@ def _fold(
 
 
 def _events(batch: pa.RecordBatch, block: Block) -> Events:
-    return Events(
+    return events_of(
         batch.column("target_id"),
         batch.column("subject"),
         codes_of(batch.column("kind")),
@@ -151,13 +159,7 @@ def _by_time(parts: list[Events]) -> Iterator[Events]:
     """Put events of both outputs into the order of their times, which is nearly the one they came in."""
     if not parts:
         return
-    times = np.concatenate([part.times_ms for part in parts])
-    order = np.argsort(times, kind="stable")
-    targets = pa.concat_arrays([part.targets for part in parts])
-    actors = pa.concat_arrays([part.actors for part in parts])
-    kinds = np.concatenate([part.kinds for part in parts])
-    values = np.concatenate([part.values for part in parts])
+    events = joined(parts)
+    order = np.argsort(events.times_ms, kind="stable")
     for start in range(0, len(order), _BURST_BLOCK):
-        rows = order[start : start + _BURST_BLOCK]
-        at = pa.array(rows)
-        yield Events(targets.take(at), actors.take(at), kinds[rows], values[rows], times[rows])
+        yield events.take(order[start : start + _BURST_BLOCK])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,11 @@ from rheostat.schemas import catalogue
 from rheostat.schemas.codec import arrow_schema
 from rheostat.streams.engine.block import Block
 from rheostat.streams.intake.arrivals import CHANNELS, Arrivals
+from rheostat.streams.intake.bursts import Scores
 
 Floats = NDArray[np.float64]
 
+_ITSELF = {topic: topic for topic in CHANNELS}
 _AS_THEY_ARE = ("event_id", "prediction_id", "target_id", "kind", "segment", "retracts", "occurred_at", "source")
 
 
@@ -32,29 +34,31 @@ def entries(
     subjects: pa.StringArray,
     certainty: Floats,
     weight: Floats,
-    suspicion: Floats,
-    reasons: pa.Array,
+    scores: Scores,
 ) -> pa.RecordBatch:
     """Return the rows of `feedback.ledger`; those of `feedback.quarantine` have the same fields."""
     columns = {name: arrivals.batch.column(name) for name in _AS_THEY_ARE}
     columns["subject"] = subjects
-    columns["channel"] = _by_block(arrivals, [CHANNELS[block.topic] for block in blocks])
+    columns["channel"] = _by_topic(arrivals, blocks, CHANNELS)
     columns["value"] = pa.array(arrivals.signals.normalised)
     columns["certainty"] = pa.array(certainty)
     columns["weight"] = pa.array(weight)
-    columns["suspicion"] = pa.array(suspicion)
-    columns["reasons"] = reasons
-    columns["origin_topic"] = _by_block(arrivals, [block.topic for block in blocks])
+    columns["suspicion"] = pa.array(scores.suspicion)
+    columns["reasons"] = scores.reasons_column()
+    columns["origin_topic"] = _by_topic(arrivals, blocks, _ITSELF)
     columns["origin_partition"] = pa.array(np.array([block.partition for block in blocks], np.int32)[arrivals.block])
     columns["origin_offset"] = pa.array(_origin_offsets(arrivals, blocks))
     schema = arrow_schema(catalogue.LEDGER)
     return pa.RecordBatch.from_arrays(list(map(columns.__getitem__, schema.names)), schema=schema)
 
 
-def _by_block(arrivals: Arrivals, names: Sequence[str]) -> pa.StringArray:
-    # Rows lie in the order of their blocks.
-    counts = np.bincount(arrivals.block, minlength=len(names)).tolist()
-    return pa.concat_arrays([pa.repeat(name, count) for name, count in zip(names, counts, strict=True)])
+def _by_topic(arrivals: Arrivals, blocks: Sequence[Block], names: Mapping[str, str]) -> pa.StringArray:
+    """Return a name for each row by the topic it came from."""
+    topics = list(dict.fromkeys(block.topic for block in blocks))
+    if len(topics) == 1:
+        return pa.repeat(names[topics[0]], len(arrivals))
+    of_block = np.array([topics.index(block.topic) for block in blocks])
+    return pa.array([names[topic] for topic in topics]).take(pa.array(of_block[arrivals.block]))
 
 
 def _origin_offsets(arrivals: Arrivals, blocks: Sequence[Block]) -> NDArray[np.int64]:

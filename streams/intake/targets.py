@@ -30,7 +30,7 @@ def target_table(slots: int) -> NDArray[np.void]:
 
 
 @compiled(types.int64(TARGET_TYPE[::1], types.uint64, types.uint64, types.int64))
-def claim(table: Any, low: int, high: int, second: int) -> int:
+def claim(table: Any, low: int, high: int, second: int) -> np.int64:
     """Return the slot of a target, or -1: another one has it, and was not silent for long enough to lose it."""
     slot = np.int64(high & np.uint64(len(table) - 1))
     owner = low | np.uint64(1)
@@ -38,7 +38,7 @@ def claim(table: Any, low: int, high: int, second: int) -> int:
     if target.owner == owner:
         return slot
     if second - target.second <= _FREE_S:
-        return -1
+        return np.int64(-1)
     target.owner = owner
     target.second = _NEVER
     target.rate = 0.0

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
-from rheostat.streams.engine.stage import Log, Output
+from rheostat.streams.engine.stage import EachOnItsOwn, Log, Output
 
 
 @dataclass(frozen=True, slots=True)
-class CopyStage:
+class CopyStage(EachOnItsOwn):
     """Reads `sources`, writes every key once to `output` at the same partition number."""
 
     sources: tuple[str, ...] = ("in",)

@@ -139,7 +139,7 @@ def test_pending_offsets_delay_the_start_and_nothing_else() -> None:
 def test_an_error_of_the_stage_is_not_swallowed() -> None:
     world = World()
 
-    def broken(task: object, blocks: object, now_ms: int) -> object:
+    def broken(stage: object, tasks: object, blocks: object, now_ms: int) -> object:
         raise RuntimeError("a bug")
 
     loop = StageLoop(CopyStage(), world.broker, slot="x", clock=world.clock, process=broken)  # type: ignore[arg-type]

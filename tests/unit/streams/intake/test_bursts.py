@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from rheostat.schemas.signals import NAMES
-from rheostat.streams.intake.bursts import BurstScorer, Events
+from rheostat.streams.intake.bursts import BurstScorer, events_of
 from rheostat.streams.intake.settings import BurstSettings
 
 T0_MS = 1_760_000_000_000
@@ -40,7 +40,7 @@ def score(
     for start in range(0, len(rows), block):
         times, targets, actors, values = zip(*rows[start : start + block], strict=True)
         found = scorer.score(
-            Events(
+            events_of(
                 pa.array(targets, pa.string()),
                 pa.array(actors, pa.string()),
                 np.full(len(times), THUMB, np.int32),
@@ -49,7 +49,7 @@ def score(
             )
         )
         suspicion.append(found.suspicion)
-        reasons += found.reasons.to_pylist()
+        reasons += found.reasons_column().to_pylist()
     return np.concatenate(suspicion), reasons
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_suspicious_while_everybody_is_new() -> None:
 
 def test_scores_do_not_depend_on_a_null_target_or_its_place() -> None:
     scorer = BurstScorer(SETTINGS)
-    none = Events(
+    none = events_of(
         pa.nulls(40, pa.string()), pa.array(["a"] * 40), np.zeros(40, np.int32), np.zeros(40), np.full(40, T0_MS)
     )
     assert scorer.score(none).suspicion.tolist() == [0.0] * 40

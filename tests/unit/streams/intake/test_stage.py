@@ -13,6 +13,7 @@ from rheostat.streams.engine.block import Block
 from rheostat.streams.engine.stage import Output
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.memory import fresh_memory
+from rheostat.streams.intake.process import Intake
 from rheostat.streams.intake.settings import BurstSettings, IntakeSettings
 from rheostat.streams.intake.stage import IntakeTask
 from tests.support.feedback import KEY, NOW_MS, block_of, block_of_events, encoded, event, records_of
@@ -23,7 +24,7 @@ WIRE_HEADER = b"\x00" + COMMITTED.id_of(catalogue.FEEDBACK_EXPLICIT).to_bytes(4,
 
 def task(**settings: Any) -> IntakeTask:
     chosen = IntakeSettings(KEY, **settings)
-    return IntakeTask(chosen, fresh_memory(chosen), dict.fromkeys(catalogue.FEEDBACK, 1))
+    return IntakeTask(Intake(chosen, dict.fromkeys(catalogue.FEEDBACK, 1)), fresh_memory(chosen))
 
 
 def ledger(output: Output) -> list[dict[str, Any]]:
@@ -196,7 +197,7 @@ def test_an_id_may_come_again_after_the_window() -> None:
 
 def test_misplaced_events_are_counted_and_still_used() -> None:
     settings = IntakeSettings(KEY)
-    intake = IntakeTask(settings, fresh_memory(settings), dict.fromkeys(catalogue.FEEDBACK, 4))
+    intake = IntakeTask(Intake(settings, dict.fromkeys(catalogue.FEEDBACK, 4)), fresh_memory(settings))
     events = [event(f"e{i}") for i in range(200)]
     output = intake.process([block_of_events(events), block_of([encoded(event("keyless"))], keys=[None])], NOW_MS)
     assert len(ledger(output)) == 201

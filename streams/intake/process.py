@@ -1,0 +1,164 @@
+"""What intake does to blocks, of one partition number or of several at once: a call costs more than its records.
+
+    decode > consent > validate > drop duplicates > pseudonymise > score bursts > weigh > write
+
+Consent comes before everything that looks at an event's contents. What needs memory is done partition by partition.
+Nothing here knows Kafka or the clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rheostat.schemas import catalogue
+from rheostat.schemas.codec import Failure
+from rheostat.streams.engine.block import Block
+from rheostat.streams.engine.stage import Output
+from rheostat.streams.intake.arrivals import Arrivals, arrive
+from rheostat.streams.intake.bursts import Events, Scores, unsuspicious
+from rheostat.streams.intake.consent import withheld
+from rheostat.streams.intake.counts import Counts
+from rheostat.streams.intake.deadletter import dead_letters
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.intake.memory import Memory
+from rheostat.streams.intake.normalise import certainties, entries
+from rheostat.streams.intake.placement import misplaced
+from rheostat.streams.intake.pseudonymise import Pseudonymiser
+from rheostat.streams.intake.settings import IntakeSettings
+from rheostat.streams.intake.strings import lengths_of
+from rheostat.streams.intake.validate import faults
+from rheostat.streams.intake.weigh import weights
+from rheostat.streams.intake.written import Written, rows_of, write
+
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Owners = NDArray[np.int64]
+"""Of which of the given partition numbers each row is."""
+
+
+class Taken(NamedTuple):
+    """What came of one partition number: the output, and the ledger entries that are in it."""
+
+    output: Output
+    accepted: Written | None
+
+
+class Intake:
+    """Turns feedback into ledger entries, quarantined events and dead letters; every event is accounted for."""
+
+    def __init__(self, settings: IntakeSettings, partitions: Mapping[str, int]) -> None:
+        self.settings = settings
+        self._partitions = partitions
+        self._pseudonymiser = Pseudonymiser(settings.pseudonym_key, settings.pseudonym_epoch)
+
+    def process(self, memories: Sequence[Memory], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Taken]:
+        """Process the blocks of each partition number, given with what is remembered of it."""
+        given = list(itertools.chain.from_iterable(blocks))
+        owner = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
+        arrivals, undecoded = arrive(given, self.settings.record_bytes_max)
+        refused = withheld(arrivals.batch)
+        valid, invalid = self._valid(arrivals.take((~refused).nonzero()[0]), given, now_ms)
+        failures: list[list[tuple[int, Failure]]] = [[] for _ in blocks]
+        for index, failure in sorted(undecoded + invalid):
+            failures[owner[index]].append((index, failure))
+        ids = fingerprints(valid.batch.column("event_id"))
+        fresh = _fresh(memories, owner[valid.block], ids)
+        accepted, held = self._written(memories, owner, valid.take(fresh.nonzero()[0]), ids.take(fresh), given)
+        withheld_by = _counted(owner, arrivals.block[refused], len(blocks))
+        duplicate_by = _counted(owner, valid.block[~fresh], len(blocks))
+        taken = []
+        for number, (memory, own) in enumerate(zip(memories, blocks, strict=True)):
+            memory.settle(
+                Counts(
+                    consumed=sum(map(len, own)),
+                    accepted=len(accepted.get(number, ())),
+                    duplicate=duplicate_by[number],
+                    quarantined=len(held.get(number, ())),
+                    withheld=withheld_by[number],
+                    invalid=len(failures[number]),
+                    misplaced=misplaced(own, self._partitions),
+                )
+            )
+            records = [each[number].block for each in (accepted, held) if number in each]
+            letters = dead_letters(given, failures[number], now_ms)
+            output = Output([*records, letters] if letters else records, memory.metadata())
+            taken.append(Taken(output, accepted.get(number)))
+        return taken
+
+    def _valid(
+        self, arrivals: Arrivals, blocks: Sequence[Block], now_ms: int
+    ) -> tuple[Arrivals, list[tuple[int, Failure]]]:
+        """Return the events that keep the rules, and what is wrong with the others, by the index of their block."""
+        wrong = faults(arrivals, self.settings, now_ms)
+        if not wrong:
+            return arrivals, []
+        rows = np.array([each.row for each in wrong])
+        starts = list(itertools.accumulate(map(len, blocks), initial=0))
+        places = [(int(arrivals.block[each.row]), int(arrivals.at[each.row]), each) for each in wrong]
+        failures = [(block, each._replace(row=at - starts[block])) for block, at, each in places]
+        return arrivals.take(np.delete(np.arange(len(arrivals)), rows)), failures
+
+    def _written(
+        self, memories: Sequence[Memory], owner: Owners, new: Arrivals, ids: Fingerprints, blocks: Sequence[Block]
+    ) -> tuple[dict[int, Written], dict[int, Written]]:
+        """Score, weigh and encode new events; remember their ids. Returns what is accepted and what is held back."""
+        if not len(new):
+            return {}, {}
+        owner = owner[new.block]
+        subjects = self._pseudonymiser.pseudonyms(new.batch.column("subject_id"))
+        scores = _scores(memories, owner, new, subjects)
+        certainty = certainties(new)
+        weight = weights(new.signals.weight, certainty, scores.suspicion, self.settings.bursts)
+        batch = entries(new, blocks, subjects, certainty, weight, scores)
+        held = scores.suspicion >= self.settings.bursts.quarantine_at
+        for number, rows in rows_of(owner):
+            memory = memories[number]
+            for known, some in ((memory.accepted, rows[~held[rows]]), (memory.held, rows[held[rows]])):
+                known.remember(ids.take(some), new.times_ms[some])
+        if not held.any():
+            return write(catalogue.LEDGER, batch, new, owner, blocks), {}
+        good, bad = (~held).nonzero()[0], held.nonzero()[0]
+        return (
+            write(catalogue.LEDGER, batch.take(pa.array(good)), new.take(good), owner[good], blocks),
+            write(catalogue.QUARANTINE, batch.take(pa.array(bad)), new.take(bad), owner[bad], blocks),
+        )
+
+
+def _fresh(memories: Sequence[Memory], owner: Owners, ids: Fingerprints) -> Mask:
+    """Return which rows are the first with their id."""
+    fresh = np.empty(len(owner), np.bool_)
+    for number, rows in rows_of(owner):
+        fresh[rows] = ~memories[number].duplicates(ids.take(rows))
+    return fresh
+
+
+def _scores(memories: Sequence[Memory], owner: Owners, new: Arrivals, subjects: pa.StringArray) -> Scores:
+    """Score each event among those of its partition number."""
+    targets = new.batch.column("target_id")
+    events = Events(
+        fingerprints(targets),
+        lengths_of(targets) > 0,
+        fingerprints(subjects),
+        lengths_of(subjects) > 0,
+        new.signals.codes,
+        new.signals.normalised,
+        new.times_ms,
+    )
+    scores = unsuspicious(len(new))
+    for number, rows in rows_of(owner):
+        scorer = memories[number].bursts
+        if scorer is not None:
+            scores.put(rows, scorer.score(events.take(rows)))
+    return scores
+
+
+def _counted(owner: Owners, blocks: NDArray[np.int64], count: int) -> list[int]:
+    """Return how many rows, given by their blocks, each owner has."""
+    counts: list[int] = np.bincount(owner[blocks], minlength=count).tolist()
+    return counts
