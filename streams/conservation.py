@@ -14,6 +14,9 @@ from rheostat.schemas import catalogue
 from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import Broker
 
+GROUPS = ("rheostat-intake", "rheostat-intake-join")
+"""Whose commits carry the books: intake by itself, or in one stage with the join."""
+
 OUTCOMES = ("accepted", "duplicate", "quarantined", "withheld", "invalid")
 
 
@@ -39,7 +42,7 @@ class BooksReader:
     """Reads the counts that intake committed, again and again; close it when done."""
 
     def __init__(self, broker: Broker) -> None:
-        self._consumer = broker.static_consumer("rheostat-intake", catalogue.FEEDBACK)
+        self._consumers = [broker.static_consumer(group, catalogue.FEEDBACK) for group in GROUPS]
         log = broker.log()
         self._partitions = [
             TopicPartition(topic, number) for topic in catalogue.FEEDBACK for number in range(log.partitions(topic))
@@ -48,16 +51,19 @@ class BooksReader:
     def read(self) -> Books:
         """Return the books as of now. Raises Retryable while a transaction on the offsets is pending for long."""
         newest: dict[int, dict[str, Any]] = {}
-        for at, position in self._consumer.committed(self._partitions).items():
+        positions = [each for consumer in self._consumers for each in consumer.committed(self._partitions).items()]
+        for at, position in positions:
             if position.metadata:
-                given = json.loads(position.metadata)
+                facts = json.loads(position.metadata)
+                given = facts.get("intake", facts)
                 if at.partition not in newest or given["seq"] > newest[at.partition]["seq"]:
                     newest[at.partition] = given
         return Books({number: given["counts"] for number, given in newest.items()})
 
     def close(self) -> None:
         """Release the connection."""
-        self._consumer.close()
+        for consumer in self._consumers:
+            consumer.close()
 
 
 def read_books(broker: Broker) -> Books:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from rheostat.streams.intake.counts import Counts
 from rheostat.streams.join.books import (
     FEEDBACK_IN,
     PREDICTIONS_IN,
@@ -29,10 +28,10 @@ from rheostat.streams.metrics import (
 
 @runtime_checkable
 class Counted(Protocol):
-    """A task that keeps books: cumulative counts, by name or as a dataclass of intake."""
+    """A task that keeps books: cumulative counts by name, under "intake" or "join", or both."""
 
     @property
-    def counts(self) -> Mapping[str, int] | Counts:
+    def books(self) -> Mapping[str, Mapping[str, int]]:
         """Return the counts as of the last `process`."""
         ...
 
@@ -63,7 +62,7 @@ class LoopMetrics:
         with self._lock:
             for (name, partition), task in self._books.items():
                 if name == stage:
-                    self._show(stage, str(partition), task.counts)
+                    self._show(str(partition), task.books)
 
     def aborted(self, stage: str, reason: str) -> None:
         """Count an aborted transaction; the reason is for the log only."""
@@ -78,43 +77,43 @@ class LoopMetrics:
             self._metrics.stage_open_tasks.labels(stage).set(len(self._open[stage]))
             if key >= 0 and isinstance(task, Counted):
                 self._books[stage, key] = task
-                self._show(stage, str(key), task.counts)
+                self._show(str(key), task.books)
 
     def closed(self, stage: str, key: int) -> None:
         """Drop a task's series: another process shows them from now on."""
         with self._lock:
             self._open.get(stage, set()).discard(key)
             self._metrics.stage_open_tasks.labels(stage).set(len(self._open.get(stage, ())))
-            if self._books.pop((stage, key), None) is not None:
-                self._forget(stage, str(key))
+            if (task := self._books.pop((stage, key), None)) is not None:
+                for name in task.books:
+                    self._forget(name, str(key))
 
     def lag(self, stage: str, records: int) -> None:
         """Set how far a stage is behind."""
         self._metrics.stage_lag_records.labels(stage).set(records)
 
-    def _show(self, stage: str, partition: str, counts: Mapping[str, int] | Counts) -> None:
-        if stage not in self._shown:
-            return
-        by_name = counts.as_json() if isinstance(counts, Counts) else counts
-        for line in self._shown[stage]:
+    def _show(self, partition: str, books: Mapping[str, Mapping[str, int]]) -> None:
+        for name, counts in books.items():
+            self._show_one(name, partition, counts)
+
+    def _show_one(self, name: str, partition: str, by_name: Mapping[str, int]) -> None:
+        for line in self._shown[name]:
             line.total.show((partition, *line.labels), by_name[line.name])
-        if stage == "intake":
+        if name == "intake":
             missing = by_name["consumed"] - sum(by_name[fate] for fate in INTAKE_FATES)
         else:
             missing = imbalance(by_name)
-            for side, name in zip(JOIN_SIDES, (WAITING_PREDICTIONS, WAITING_FEEDBACK), strict=True):
-                self._metrics.join_waiting_records.labels(partition, side).set(by_name[name])
-        self._metrics.conservation_imbalance_records.labels(stage, partition).set(missing)
+            for side, waiting in zip(JOIN_SIDES, (WAITING_PREDICTIONS, WAITING_FEEDBACK), strict=True):
+                self._metrics.join_waiting_records.labels(partition, side).set(by_name[waiting])
+        self._metrics.conservation_imbalance_records.labels(name, partition).set(missing)
 
-    def _forget(self, stage: str, partition: str) -> None:
-        if stage not in self._shown:
-            return
-        for line in self._shown[stage]:
+    def _forget(self, name: str, partition: str) -> None:
+        for line in self._shown[name]:
             line.total.forget(partition)
-        if stage == "join":
+        if name == "join":
             for side in JOIN_SIDES:
                 self._metrics.join_waiting_records.remove(partition, side)
-        self._metrics.conservation_imbalance_records.remove(stage, partition)
+        self._metrics.conservation_imbalance_records.remove(name, partition)
 
 
 class _Line(NamedTuple):

@@ -17,6 +17,7 @@ from rheostat.streams.engine.faust_worker import MakeLoop, run_worker
 from rheostat.streams.engine.loop import LoopLimits, LoopObserver, Process, StageLoop
 from rheostat.streams.engine.stage import Stage
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.keys import pseudonym_key, signer
 from rheostat.streams.metrics import Metrics, serve_metrics
@@ -52,6 +53,8 @@ def build_stages(row: StageRow, config: Config, slot: str, only_models: tuple[st
     keys_dir = Path(config.keys.dir)
     if row.name == "intake":
         return [build_intake(config.intake, pseudonym_key(keys_dir))]
+    if row.name == "intake-join":
+        return [build_intake_join(config, pseudonym_key(keys_dir))]
     if row.name == "join":
         return [build_join(config.join)]
     if row.name == "monitor":
@@ -64,18 +67,26 @@ def build_stages(row: StageRow, config: Config, slot: str, only_models: tuple[st
 
 def build_intake(config: IntakeConfig, key: bytes) -> Stage:
     """Build intake."""
-    from rheostat.streams.intake.settings import IntakeSettings
     from rheostat.streams.intake.stage import IntakeStage
 
-    return IntakeStage(
-        IntakeSettings(
-            pseudonym_key=key,
-            bursts_enabled=config.bursts_enabled,
-            dedup_window_ms=config.dedup_window_ms,
-            dedup_ids_max=config.dedup_ids_max,
-            record_bytes_max=config.record_bytes_max,
-            bursts=config.bursts,
-        )
+    return IntakeStage(_intake_settings(config, key))
+
+
+def build_intake_join(config: Config, key: bytes) -> Stage:
+    """Build intake and join as one stage."""
+    from rheostat.streams.intake_join import IntakeJoinStage
+
+    return IntakeJoinStage(_intake_settings(config.intake, key), config.join)
+
+
+def _intake_settings(config: IntakeConfig, key: bytes) -> IntakeSettings:
+    return IntakeSettings(
+        pseudonym_key=key,
+        bursts_enabled=config.bursts_enabled,
+        dedup_window_ms=config.dedup_window_ms,
+        dedup_ids_max=config.dedup_ids_max,
+        record_bytes_max=config.record_bytes_max,
+        bursts=config.bursts,
     )
 
 

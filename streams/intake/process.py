@@ -34,7 +34,7 @@ from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.validate import faults
 from rheostat.streams.intake.weigh import weights
-from rheostat.streams.intake.written import Written, rows_of, write
+from rheostat.streams.intake.written import Groups, Written, grouped, write
 
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -111,34 +111,35 @@ class Intake:
         if not len(new):
             return {}, {}
         owner = owner[new.block]
+        groups = grouped(owner)
         subjects = self._pseudonymiser.pseudonyms(new.batch.column("subject_id"))
-        scores = _scores(memories, owner, new, subjects)
+        scores = _scores(memories, groups, new, subjects)
         certainty = certainties(new)
         weight = weights(new.signals.weight, certainty, scores.suspicion, self.settings.bursts)
         batch = entries(new, blocks, subjects, certainty, weight, scores)
         held = scores.suspicion >= self.settings.bursts.quarantine_at
-        for number, rows in rows_of(owner):
+        for number, rows in groups:
             memory = memories[number]
             for known, some in ((memory.accepted, rows[~held[rows]]), (memory.held, rows[held[rows]])):
                 known.remember(ids.take(some), new.times_ms[some])
         if not held.any():
-            return write(catalogue.LEDGER, batch, new, owner, blocks), {}
-        good, bad = (~held).nonzero()[0], held.nonzero()[0]
-        return (
-            write(catalogue.LEDGER, batch.take(pa.array(good)), new.take(good), owner[good], blocks),
-            write(catalogue.QUARANTINE, batch.take(pa.array(bad)), new.take(bad), owner[bad], blocks),
+            return write(catalogue.LEDGER, batch, new, groups, blocks), {}
+        good, bad = (
+            write(topic, batch.take(pa.array(rows)), new.take(rows), grouped(owner[rows]), blocks) if len(rows) else {}
+            for topic, rows in ((catalogue.LEDGER, (~held).nonzero()[0]), (catalogue.QUARANTINE, held.nonzero()[0]))
         )
+        return good, bad
 
 
 def _fresh(memories: Sequence[Memory], owner: Owners, ids: Fingerprints) -> Mask:
     """Return which rows are the first with their id."""
     fresh = np.empty(len(owner), np.bool_)
-    for number, rows in rows_of(owner):
+    for number, rows in grouped(owner):
         fresh[rows] = ~memories[number].duplicates(ids.take(rows))
     return fresh
 
 
-def _scores(memories: Sequence[Memory], owner: Owners, new: Arrivals, subjects: pa.StringArray) -> Scores:
+def _scores(memories: Sequence[Memory], groups: Groups, new: Arrivals, subjects: pa.StringArray) -> Scores:
     """Score each event among those of its partition number."""
     targets = new.batch.column("target_id")
     events = Events(
@@ -151,7 +152,7 @@ def _scores(memories: Sequence[Memory], owner: Owners, new: Arrivals, subjects: 
         new.times_ms,
     )
     scores = unsuspicious(len(new))
-    for number, rows in rows_of(owner):
+    for number, rows in groups:
         scorer = memories[number].bursts
         if scorer is not None:
             scores.put(rows, scorer.score(events.take(rows)))

@@ -26,6 +26,11 @@ class IntakeTask:
         """What became of all events of this partition so far, restarts included."""
         return self.memory.counts
 
+    @property
+    def books(self) -> Mapping[str, Mapping[str, int]]:
+        """The counts under the name of the stage."""
+        return {"intake": self.counts.as_json()}
+
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
         """Take in the blocks of this partition number alone."""
         return take_in([self], [blocks], now_ms)[0].output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from rheostat.streams.engine.block import Block, OutBlock
 from rheostat.streams.intake.arrivals import Arrivals
 
 Rows = NDArray[np.intp]
+Groups = list[tuple[int, Rows]]
 Item = TypeVar("Item")
 
 
@@ -27,6 +28,7 @@ class Written:
     block: OutBlock
     batch: pa.RecordBatch
     rows: Rows
+    _times_ms: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,28 +37,29 @@ class Written:
         """Return the rows."""
         return self.batch if len(self.rows) == len(self.batch) else self.batch.take(pa.array(self.rows))
 
+    def times_ms(self) -> NDArray[np.int64]:
+        """Return when they occurred."""
+        return self._times_ms[self.rows]
+
 
 def write(
-    topic: str, batch: pa.RecordBatch, arrivals: Arrivals, owner: NDArray[np.int64], blocks: Sequence[Block]
+    topic: str, batch: pa.RecordBatch, arrivals: Arrivals, groups: Groups, blocks: Sequence[Block]
 ) -> dict[int, Written]:
-    """Encode entries, the rows of `arrivals`; return those of every owner that has any."""
-    if not len(arrivals):
-        return {}
+    """Encode entries, the rows of `arrivals`, of which there is one at least; return those of every owner."""
     values = encode_block(topic, batch)
     keys = picked(list(itertools.chain.from_iterable(block.keys for block in blocks)), arrivals.at)
     times_ms: list[int] = arrivals.times_ms.tolist()
     written = {}
-    for number, rows in rows_of(owner):
+    for number, rows in groups:
         partition = blocks[arrivals.block[rows[0]]].partition
         out = OutBlock(topic, partition, picked(keys, rows), picked(values, rows), picked(times_ms, rows))
-        written[number] = Written(out, batch, rows)
+        written[number] = Written(out, batch, rows, arrivals.times_ms)
     return written
 
 
-def rows_of(owner: NDArray[np.int64]) -> Iterator[tuple[int, Rows]]:
-    """Yield every owner with its rows."""
-    for number in np.flatnonzero(np.bincount(owner)).tolist():
-        yield number, np.flatnonzero(owner == number)
+def grouped(owner: NDArray[np.int64]) -> Groups:
+    """Return every owner of a row with its rows."""
+    return [(number, np.flatnonzero(owner == number)) for number in np.flatnonzero(np.bincount(owner)).tolist()]
 
 
 def picked(items: Sequence[Item], rows: Rows) -> Sequence[Item]:

@@ -42,8 +42,8 @@ LABELS = {"stage", "topic", "partition", "model", "fate", *CLOSED_LABELS}
 class FakeTask:
     """A task with books."""
 
-    def __init__(self, counts: Mapping[str, int] | Counts) -> None:
-        self.counts = counts
+    def __init__(self, name: str, counts: Mapping[str, int]) -> None:
+        self.books = {name: counts}
 
 
 def values(registry: CollectorRegistry) -> dict[str, float]:
@@ -173,9 +173,9 @@ def test_a_cumulative_counter_shows_the_last_count(counts: list[int]) -> None:
 def test_a_loop_is_shown() -> None:
     registry = CollectorRegistry()
     observer = LoopMetrics(Metrics(registry))
-    task = FakeTask(Counts(consumed=10, accepted=7, duplicate=2, invalid=1))
+    task = FakeTask("intake", Counts(consumed=10, accepted=7, duplicate=2, invalid=1).as_json())
     observer.opened("intake", 3, task, 0.2)
-    task.counts = Counts(consumed=20, accepted=15, duplicate=3, invalid=1)
+    task.books = {"intake": Counts(consumed=20, accepted=15, duplicate=3, invalid=1).as_json()}
     observer.committed("intake", {"feedback.explicit": 10}, {"feedback.ledger": 8}, 0.004)
     observer.aborted("intake", "rebalance")
     observer.lag("intake", 5)
@@ -193,10 +193,9 @@ def test_a_loop_is_shown() -> None:
 def test_a_partition_that_moved_away_is_no_longer_shown() -> None:
     registry = CollectorRegistry()
     observer = LoopMetrics(Metrics(registry))
-    books: list[tuple[str, Mapping[str, int] | Counts]] = [("intake", Counts(1, 1)), ("join", Books().counts)]
-    for stage, counts in books:
+    for stage, counts in (("intake", Counts(1, 1).as_json()), ("join", Books().counts)):
         for partition in (0, 1):
-            observer.opened(stage, partition, FakeTask(counts), 0.1)
+            observer.opened(stage, partition, FakeTask(stage, counts), 0.1)
         observer.closed(stage, 0)
     found = values(registry)
     assert not any('partition="0"' in name for name in found)
@@ -215,7 +214,7 @@ def test_a_task_without_books_is_only_counted() -> None:
 def test_every_count_of_intake_is_shown() -> None:
     registry = CollectorRegistry()
     counts = Counts(5, 1, 1, 1, 1, 1, misplaced=4, dedup_evicted=2)
-    LoopMetrics(Metrics(registry)).opened("intake", 0, FakeTask(counts), 0.1)
+    LoopMetrics(Metrics(registry)).opened("intake", 0, FakeTask("intake", counts.as_json()), 0.1)
     found = values(registry)
     assert set(counts.as_json()) == {"consumed", *INTAKE_FATES, "misplaced", "dedup_evicted"}
     assert all(found[f'rheostat_intake_events_total{{fate="{fate}",partition="0"}}'] == 1 for fate in INTAKE_FATES)
@@ -227,7 +226,7 @@ def test_every_count_of_intake_is_shown() -> None:
 def test_every_count_of_the_join_is_shown() -> None:
     registry = CollectorRegistry()
     books = Books({name: number for number, name in enumerate(NAMES)})
-    LoopMetrics(Metrics(registry)).opened("join", 0, FakeTask(books.counts), 0.1)
+    LoopMetrics(Metrics(registry)).opened("join", 0, FakeTask("join", books.counts), 0.1)
     shown = [value for name, value in values(registry).items() if name.startswith("rheostat_join_")]
     assert sorted(shown) == list(range(len(NAMES)))
     assert values(registry)['rheostat_conservation_imbalance_records{partition="0",stage="join"}'] > 0
