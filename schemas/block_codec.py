@@ -23,6 +23,9 @@ from rheostat.schemas.ids import COMMITTED, IdTable
 from rheostat.schemas.record_codec import HEADER_BYTES, BadRecord, decode_body, header_fault
 from rheostat.schemas.sizes import TenByteNumberError, canonical_bytes
 
+_FEW = 400
+"""Up to about this many values, writing them again takes less time than working out how long they would be."""
+
 _HEADER_FIELDS = [{"name": "wire_magic", "type": "boolean"}, {"name": "wire_id", "type": "float"}]
 
 
@@ -126,7 +129,9 @@ def _decode(schema: str, values: Sequence[bytes | None], ids: IdTable) -> pa.Rec
 
 
 def _is_canonical(schema: str, batch: pa.RecordBatch, values: Sequence[bytes | None], ids: IdTable) -> bool:
-    """Whether writing the batch again would give these values; told from their length where that is enough."""
+    """Whether writing the batch again would give these values; told from their length where that is cheaper."""
+    if len(values) <= _FEW:
+        return _write(schema, batch.columns, batch.num_rows, ids) == list(values)
     try:
         size = sum(map(canonical_bytes, _plain_types(schema), batch.columns))
     except TenByteNumberError:

@@ -18,7 +18,7 @@ from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage, IntakeTask, take_in
 from rheostat.streams.join.arrivals import Entries
 from rheostat.streams.join.settings import JoinSettings
-from rheostat.streams.join.stage import JoinStage, JoinTask
+from rheostat.streams.join.stage import JoinStage, JoinTask, join
 
 INTAKE, JOIN = "intake", "join"
 
@@ -73,16 +73,18 @@ def _process(tasks: Sequence[IntakeJoinTask], blocks: Sequence[Sequence[Block]],
     feedback = [[block for block in own if block.topic != catalogue.PREDICTIONS] for own in blocks]
     predictions = [[block for block in own if block.topic == catalogue.PREDICTIONS] for own in blocks]
     taken = take_in([task.intake for task in tasks], feedback, now_ms)
-    return [_joined(task, own, each, now_ms) for task, own, each in zip(tasks, predictions, taken, strict=True)]
+    joined = join([task.join for task in tasks], predictions, [_entries(each) for each in taken], now_ms)
+    return [_one(each.output, other) for each, other in zip(taken, joined, strict=True)]
 
 
-def _joined(task: IntakeJoinTask, predictions: Sequence[Block], taken: Taken, now_ms: int) -> Output:
+def _entries(taken: Taken) -> list[Entries]:
     accepted = taken.accepted
-    entries = [] if accepted is None else [Entries(accepted.entries(), accepted.times_ms())]
-    joined = task.join.join(predictions, entries, now_ms)
+    return [] if accepted is None else [Entries(accepted.entries(), accepted.times_ms(), accepted.block.values)]
+
+
+def _one(taken: Output, joined: Output) -> Output:
     # Both metadata are JSON.
-    metadata = f'{{"{INTAKE}":{taken.output.metadata},"{JOIN}":{joined.metadata}}}'
-    return Output([*taken.output.records, *joined.records], metadata)
+    return Output([*taken.records, *joined.records], f'{{"{INTAKE}":{taken.metadata},"{JOIN}":{joined.metadata}}}')
 
 
 def _newest_metadata(committed: Mapping[TopicPartition, Committed]) -> dict[str, Any]:

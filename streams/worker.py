@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from rheostat.learners.contract import FeatureSchema, Learner
 from rheostat.streams.clock import Clock, WallClock
+from rheostat.streams.collector import collect_rarely
 from rheostat.streams.config import Config, IntakeConfig, ModelConfig
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.engine.faust_worker import MakeLoop, run_worker
@@ -45,6 +46,7 @@ def run_stages(
     if metrics_port is not None:
         serve_metrics(metrics_port, registry)
     loops = {stage.name: _make_loop(stage, broker, slot, config, observers(stage, metrics)) for stage in stages}
+    collect_rarely()
     run_worker(loops, loglevel=log_level)
 
 
@@ -143,11 +145,16 @@ def observers(stage: Stage, metrics: Metrics) -> LoopObserver:
 
 
 def _make_loop(stage: Stage, broker: Broker, slot: str, config: Config, observer: LoopObserver) -> MakeLoop:
-    interval_ms = config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.interval_ms
-    limits = LoopLimits(interval_ms=interval_ms)
+    limits = LoopLimits(interval_ms=_interval_ms(stage, config))
     clock: Clock = WallClock()
 
     def make(process: Process) -> StageLoop:
         return StageLoop(stage, broker, slot=slot, clock=clock, limits=limits, process=process, observer=observer)
 
     return make
+
+
+def _interval_ms(stage: Stage, config: Config) -> int:
+    if stage.name == "monitor":
+        return config.monitor.interval_ms
+    return config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.interval_ms

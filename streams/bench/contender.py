@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyruhvro
 
 from rheostat.streams.clock import WallClock
+from rheostat.streams.collector import collect_rarely
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
 from rheostat.streams.engine.kafka import KafkaBroker
 from rheostat.streams.engine.loop import StageLoop
@@ -123,6 +124,7 @@ def main() -> None:
     records = int(os.environ["RECORDS"])
     avro = json.loads(Path(os.environ["SCHEMA_FILE"]).read_text())
     stage = CompareStage(os.environ["INPUT_TOPIC"], os.environ["OUTPUT_TOPIC"], avro, ids_max=max(records, 1))
+    collect_rarely()
     loop = StageLoop(stage, KafkaBroker(os.environ["BOOTSTRAP"]), slot="0", clock=WallClock())
     while sum(task.consumed for task in loop.tasks.values() if isinstance(task, CompareTask)) < records:
         loop.step()

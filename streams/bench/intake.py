@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import arrow_schema, decode_fields, encode_block
 from rheostat.streams.clock import WallClock
+from rheostat.streams.collector import collect_rarely
 from rheostat.streams.engine.broker import Broker, TopicSpec
 from rheostat.streams.engine.loop import NoObserver, StageLoop
 from rheostat.streams.errors import Retryable
@@ -56,6 +57,7 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
     observer = _Stopwatch()
     settings = IntakeSettings(pseudonym_key=b"a key for benchmarks alone")
     loop = StageLoop(IntakeStage(settings), broker, slot="bench", clock=WallClock(), observer=observer)
+    collect_rarely()
     cpu_before = _cpu_seconds()
     try:
         _run(loop, observer, records)

@@ -25,6 +25,7 @@ app = typer.Typer(help="Measure this installation; real Kafka, started here unle
 def freshness(
     rate: Annotated[int, typer.Option("--rate", help="Feedback events a second.")] = 5_000,
     seconds: Annotated[float, typer.Option("--seconds", help="How long to measure.")] = 30.0,
+    warm_up: Annotated[float, typer.Option("--warm-up", help="Seconds of the same load before that.")] = 30.0,
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
     batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows of one step of a learner.")] = 256,
     bootstrap: Bootstrap = None,
@@ -49,7 +50,7 @@ def freshness(
         pipeline = prepare(folder, address, SCHEMA, GROUPS, prefix=prefix, settings=settings)
         broker = connect(pipeline.config.kafka)
         create_topics(broker, pipeline.config.kafka.data_partitions, 1)
-        found = bench_freshness(broker, pipeline, folder, rate, seconds, progress)
+        found = bench_freshness(broker, pipeline, folder, rate, seconds, warm_up_s=warm_up, progress=progress)
     _print({**found, "partitions": partitions, "batch_rows": batch_rows, **machine()}, as_json)
 
 

@@ -1,63 +1,140 @@
-"""What came in one block: the rows that can be joined, with their ids and event times."""
+"""What came: predictions and ledger entries, with their event times."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain, compress, pairwise
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue, codec
+from rheostat.schemas.signals import codes_of
 from rheostat.streams.engine.block import Block
-from rheostat.streams.join.examples import FEEDBACK_COLUMNS, PREDICTION_COLUMNS
-from rheostat.streams.join.labels import teaches
-from rheostat.streams.join.rows import Mask, Times
-from rheostat.streams.own_records import decode_own
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.join.labels import Codes, teaches
+from rheostat.streams.join.rows import FOREVER, Mask, Times
+from rheostat.streams.own_records import decode_all_own
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
-    """Rows of one topic: `ids` are prediction ids, `times` event times (record timestamps) in ms."""
+class Entries:
+    """Entries of `feedback.ledger`, all its columns, and the timestamps of their records in ms.
 
-    batch: pa.RecordBatch
-    ids: NDArray[np.object_]
+    `values` are the entries as encoded; without them, those that have to wait are encoded again.
+    """
+
+    records: pa.RecordBatch
+    times_ms: NDArray[np.int64]
+    values: Sequence[bytes | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    def event_ids(self) -> Fingerprints:
+        """Return the ids of the events."""
+        return fingerprints(self.records.column("event_id"))
+
+    def prediction_ids(self) -> Fingerprints:
+        """Return the ids of the predictions they are about, anything where there is none."""
+        return fingerprints(self.records.column("prediction_id"))
+
+    def codes(self) -> Codes:
+        """Return the codes of their kinds, see `signals`."""
+        return codes_of(self.records.column("kind"))
+
+    def usable(self, codes: Codes) -> Mask:
+        """Return which give a label and name a prediction."""
+        usable, ids = teaches(codes), self.records.column("prediction_id")
+        return usable & np.asarray(ids.is_valid(), np.bool_) if ids.null_count else usable
+
+    def where(self, mask: Mask) -> Entries:
+        """Return the entries that the mask selects."""
+        if mask.all():
+            return self
+        values = None if self.values is None else list(compress(self.values, mask))
+        return Entries(self.records.filter(pa.array(mask)), self.times_ms[mask], values)
+
+    def encoded(self) -> Sequence[bytes | None]:
+        """Return them as they are on the wire."""
+        return codec.encode_block(catalogue.LEDGER, self.records) if self.values is None else self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Predictions of one block, as encoded; `failures` are of those that could not be decoded, which are left out.
+
+    Times are event times, `untils` the last moments at which feedback counts; `newest_ms` is of all records.
+    """
+
+    ids: Fingerprints
     times: Times
+    values: Sequence[bytes | None]
+    untils: Times
+    newest_ms: int
+    failures: Sequence[codec.Failure]
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def after(self, horizon_ms: int) -> Arrivals:
-        """Return the rows after a moment."""
-        return self.where(self.times > horizon_ms)
-
-    def where(self, mask: Mask) -> Arrivals:
-        """Return the rows that the mask selects."""
-        if mask.all():
+    def after(self, horizon_ms: int) -> Arrived:
+        """Return those after a moment."""
+        later = self.times > horizon_ms
+        if later.all():
             return self
-        return Arrivals(self.batch.filter(pa.array(mask)), self.ids[mask], self.times[mask])
+        values = list(compress(self.values, later))
+        ids, times, untils = self.ids.take(later), self.times[later], self.untils[later]
+        return replace(self, ids=ids, times=times, values=values, untils=untils)
 
 
-def read_predictions(block: Block) -> tuple[Arrivals, list[codec.Failure]]:
-    """Decode a block of `predictions`; the second part is what could not be decoded."""
-    decoded = codec.decode_block(catalogue.PREDICTIONS, block.values)
-    batch = decoded.batch.select(PREDICTION_COLUMNS)
-    times = np.asarray(block.timestamps_ms, np.int64)[decoded.rows]
-    return Arrivals(batch, _ids(batch, "prediction_id"), times), decoded.failures
+def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
+    """Read blocks of `predictions`, all at once: a call costs more than a few records."""
+    if not blocks:
+        return []
+    decoded = codec.decode_block(catalogue.PREDICTIONS, _values(blocks))
+    ids = fingerprints(decoded.batch.column("prediction_id"))
+    untils = _untils(decoded.batch.column("expires_at"))
+    starts = _starts(blocks)
+    places = np.searchsorted(decoded.rows, starts)
+    arrived = []
+    for block, start, (first, end) in zip(blocks, starts, pairwise(places.tolist()), strict=False):
+        values, times = block.values, np.asarray(block.timestamps_ms, np.int64)
+        own = range(start, start + len(block))
+        failures = [each._replace(row=each.row - start) for each in decoded.failures if each.row in own]
+        if failures:
+            rows = decoded.rows[first:end] - start
+            values, times = [values[row] for row in rows], times[rows]
+        some = Fingerprints(ids.low[first:end], ids.high[first:end])
+        arrived.append(Arrived(some, times, values, untils[first:end], max(block.timestamps_ms), failures))
+    return arrived
 
 
-def read_feedback(block: Block) -> tuple[Arrivals, int]:
-    """Decode a block of `feedback.ledger`; the second part counts what gives no label or names no prediction.
+def read_entries(blocks: Sequence[Block]) -> list[Entries]:
+    """Read blocks of `feedback.ledger`, all at once.
 
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
-    records = decode_own(block)
-    named = np.asarray(records.column("prediction_id").is_valid(), np.bool_)
-    usable = named & teaches(records.column("kind"))
-    times = np.asarray(block.timestamps_ms, np.int64)
-    whole = Arrivals(records, _ids(records, "prediction_id"), times).where(usable)
-    return Arrivals(whole.batch.select(FEEDBACK_COLUMNS), whole.ids, whole.times), len(block) - len(whole)
+    if not blocks:
+        return []
+    records = decode_all_own(blocks)
+    return [
+        Entries(records.slice(start, len(block)), np.asarray(block.timestamps_ms, np.int64), block.values)
+        for block, start in zip(blocks, _starts(blocks), strict=False)
+    ]
 
 
-def _ids(batch: pa.RecordBatch, name: str) -> NDArray[np.object_]:
-    return np.asarray(batch.column(name).to_numpy(zero_copy_only=False), object)
+def _starts(blocks: Sequence[Block]) -> list[int]:
+    """Return where each block begins among the records of all, and where the last one ends."""
+    return list(accumulate(map(len, blocks), initial=0))
+
+
+def _values(blocks: Sequence[Block]) -> Sequence[bytes | None]:
+    return blocks[0].values if len(blocks) == 1 else list(chain.from_iterable(block.values for block in blocks))
+
+
+def _untils(expires_at: pa.Array) -> Times:
+    if expires_at.null_count == len(expires_at):
+        return np.full(len(expires_at), FOREVER)
+    return np.asarray(expires_at.view(pa.int64()).fill_null(FOREVER), np.int64)

@@ -10,11 +10,11 @@ control   none; nor has a kind that is not in the taxonomy (rheostat.schemas.sig
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from rheostat.schemas import signals
 
+Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 POSITIVE_AT = 0.5
 
@@ -23,12 +23,12 @@ _VERDICT = np.array([*(kind.basis == "verdict" for kind in signals.KINDS.values(
 _TEACHES = np.array([*(kind.basis != "control" for kind in signals.KINDS.values()), False])
 
 
-def teaches(kinds: pa.Array) -> NDArray[np.bool_]:
-    """Return which kinds give a label."""
-    return np.asarray(_TEACHES[signals.codes_of(kinds)], np.bool_)
+def teaches(codes: Codes) -> NDArray[np.bool_]:
+    """Return which kinds give a label; they are given by their codes (`signals.codes_of`)."""
+    return _TEACHES[codes]
 
 
-def labels(kinds: pa.Array, values: Floats, scores: Floats) -> Floats:
+def labels(codes: Codes, values: Floats, scores: Floats) -> Floats:
     """Return the label of each signal; `values` are normalised, `scores` were served. Kinds must be ones that teach."""
-    overturned = _VERDICT[signals.codes_of(kinds)] & (scores < POSITIVE_AT)
+    overturned = _VERDICT[codes] & (scores < POSITIVE_AT)
     return np.where(overturned, 1.0 - values, values)

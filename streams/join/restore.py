@@ -18,16 +18,12 @@ from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Corrupt
-from rheostat.streams.join.arrivals import read_feedback, read_predictions
+from rheostat.streams.intake.fingerprint import fingerprints
+from rheostat.streams.join.arrivals import read_entries, read_predictions
 from rheostat.streams.join.books import WAITING_FEEDBACK, WAITING_PREDICTIONS
-from rheostat.streams.join.examples import (
-    DEFAULT_KIND,
-    FEEDBACK_COLUMNS,
-    PREDICTION_COLUMNS,
-    columns_schema,
-)
-from rheostat.streams.join.feedback import WaitingFeedback
-from rheostat.streams.join.predictions import MISSING, Predictions
+from rheostat.streams.join.examples import DEFAULT_KIND
+from rheostat.streams.join.predictions import Predictions
+from rheostat.streams.join.rows import NONE, Rows, Slots
 from rheostat.streams.join.window import Progress
 
 ORIGIN_FIELDS = codec.arrow_schema(catalogue.EXAMPLES).get_field_index("predicted_at") + 1
@@ -36,14 +32,16 @@ ORIGIN_FIELDS = codec.arrow_schema(catalogue.EXAMPLES).get_field_index("predicte
 
 def restore(
     log: Log, partition: int, committed: Mapping[TopicPartition, Committed], progress: Progress, window_ms: int
-) -> tuple[Predictions, WaitingFeedback]:
-    """Read the tails and return what waits. Raises Corrupt when that is not what was waiting at the commit."""
-    predictions = Predictions(columns_schema(catalogue.PREDICTIONS, PREDICTION_COLUMNS))
-    feedback = WaitingFeedback(columns_schema(catalogue.LEDGER, FEEDBACK_COLUMNS))
+) -> tuple[Predictions, Rows]:
+    """Read the tails and return what waits. Raises Corrupt when that is not what was waiting at the commit.
+
+    A topic that `committed` has nothing on is read to its end.
+    """
+    predictions, feedback = Predictions(window_ms), Rows(window_ms)
     if progress.commits:
         for block in _tail(log, catalogue.PREDICTIONS, partition, committed, progress.predictions_horizon):
-            arrived = read_predictions(block)[0].after(progress.predictions_horizon)
-            predictions.add(arrived.batch, arrived.ids, arrived.times)
+            arrived = read_predictions([block])[0].after(progress.predictions_horizon)
+            predictions.add(arrived.ids, arrived.times, arrived.values, arrived.untils)
         taught = _read_answers(log, partition, predictions, progress, window_ms)
         for block in _tail(log, catalogue.LEDGER, partition, committed, progress.feedback_horizon):
             _read_waiting(block, feedback, taught, progress.feedback_horizon)
@@ -54,9 +52,11 @@ def restore(
 def _tail(
     log: Log, topic: str, partition: int, committed: Mapping[TopicPartition, Committed], horizon_ms: int
 ) -> Iterator[Block]:
-    end = committed[TopicPartition(topic, partition)].offset
-    if end is not None:
-        yield from log.read(topic, partition, since_ms=horizon_ms + 1, end_offset=end)
+    position = committed.get(TopicPartition(topic, partition))
+    if position is None:
+        yield from log.read(topic, partition, since_ms=horizon_ms + 1)
+    elif position.offset is not None:
+        yield from log.read(topic, partition, since_ms=horizon_ms + 1, end_offset=position.offset)
 
 
 def _read_answers(
@@ -67,29 +67,38 @@ def _read_answers(
     since_ms = min(progress.predictions_horizon - window_ms, progress.feedback_horizon) + 1
     for block in log.read(catalogue.EXAMPLES, partition, since_ms=max(since_ms, 0)):
         ours = codec.decode_fields(catalogue.EXAMPLES, block.values, ORIGIN_FIELDS)
-        events = np.asarray(ours.column("example_id").to_numpy(zero_copy_only=False), object)
+        times = np.asarray(block.timestamps_ms, np.int64)
         # By kind, which comes from a closed set: an event_id can be anything.
         signals = np.asarray(pc.not_equal(ours.column("kind"), DEFAULT_KIND), np.bool_)
-        found = predictions.find(ours.column("prediction_id").to_numpy(zero_copy_only=False).tolist())
-        known = np.flatnonzero(signals & (found != MISSING))
-        # An older copy of a prediction may have been answered; the one that waits was not, by that.
-        shown_at = predictions.rows.take(found[known]).column("occurred_at")
-        known = known[np.asarray(pc.equal(shown_at, ours.column("predicted_at").take(pa.array(known))), np.bool_)]
-        predictions.answer(found[known], events[known].tolist())
-        recent = signals & (np.asarray(block.timestamps_ms, np.int64) > progress.feedback_horizon)
-        taught.update(events[recent].tolist())
+        slots = np.where(signals, _shown(predictions, ours), NONE)
+        predictions.answer(slots, times, fingerprints(ours.column("example_id")), window_ms)
+        recent = signals & (times > progress.feedback_horizon)
+        taught.update(ours.column("example_id").filter(pa.array(recent)).to_pylist())
     return taught
 
 
-def _read_waiting(block: Block, feedback: WaitingFeedback, taught: Counter[str], horizon_ms: int) -> None:
-    arrived = read_feedback(block)[0].after(horizon_ms)
-    waits = np.zeros(len(arrived), np.bool_)
-    for row, event in enumerate(arrived.batch.column("event_id").to_numpy(zero_copy_only=False).tolist()):
+def _shown(predictions: Predictions, ours: pa.RecordBatch) -> Slots:
+    """Return the waiting prediction that each example was made of, NONE where it waits no more."""
+    slots = predictions.rows.find(fingerprints(ours.column("prediction_id")))
+    known = np.flatnonzero(slots != NONE)
+    # An older copy of a prediction may have been answered; the one that waits was not, by that.
+    waiting = codec.decode_own(catalogue.PREDICTIONS, predictions.rows.values(slots[known])).column("occurred_at")
+    older = np.asarray(pc.not_equal(waiting, ours.column("predicted_at").take(pa.array(known))), np.bool_)
+    slots[known[older]] = NONE
+    return slots
+
+
+def _read_waiting(block: Block, feedback: Rows, taught: Counter[str], horizon_ms: int) -> None:
+    (entries,) = read_entries([block])
+    waits = entries.usable(entries.codes()) & (entries.times_ms > horizon_ms)
+    events = entries.records.column("event_id").to_pylist()
+    for row in np.flatnonzero(waits).tolist():
         # Each example accounts for one entry; should the ledger hold an event twice, the second one waited.
-        waits[row] = taught[event] == 0
-        taught[event] -= not waits[row]
-    rest = arrived.where(waits)
-    feedback.add(rest.batch, rest.ids, rest.times)
+        if taught[events[row]]:
+            taught[events[row]] -= 1
+            waits[row] = False
+    rest = entries.where(waits)
+    feedback.add(rest.prediction_ids(), rest.times_ms, rest.encoded())
 
 
 def _check(partition: int, progress: Progress, predictions: int, feedback: int) -> None:

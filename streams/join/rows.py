@@ -1,172 +1,284 @@
-"""Rows that wait: Arrow batches in arrival order, each row found by its serial number, freed when it is done.
+"""Rows that wait: encoded records, found by the id they are about, and by their age.
 
-Rows are never moved one by one. A chunk is freed when its last row is dropped; small neighbours are merged, so that
-many small blocks cost no more memory than few large ones.
+A row has a slot, which another row gets when it is gone. Every row is in two doubly linked lists: that of the ids with
+the same hash, and that of a span of time. The spans form a ring, as the days of a desk calendar do (R. Brown, Calendar
+queues, CACM 31/10, 1988); one more list in the calendar has the free slots. All lists are in order of arrival.
+
+What a row holds stays encoded, as it came. So to read a hundred rows costs the same wherever among millions they lie.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import numba
 import numpy as np
-import pyarrow as pa
+from numba import types
 from numpy.typing import NDArray
 
-Serials = NDArray[np.int64]
+from rheostat.streams.compiled import LONGS, WORDS, compiled
+from rheostat.streams.intake.fingerprint import Fingerprints
+
+Slots = NDArray[np.int64]
 Times = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-CHUNK_ROWS = 16_384
+Table = NDArray[np.void]
+Links = NDArray[np.int32]
 
+NONE = -1
+FOREVER = np.iinfo(np.int64).max
+SLOTS_FIRST = 1_024
 
-@dataclass(slots=True)
-class _Chunk:
-    """Rows with serials start, start + 1, …; `waiting` ones are still in use."""
+ROW = np.dtype([("low", "u8"), ("high", "u8"), ("time", "i8"), ("until", "i8"), ("answer", "i4")], align=True)
+"""A row: its id, its event time (FOREVER in a free slot), up to when it may be joined, its answers (0: none)."""
 
-    start: int
-    batch: pa.RecordBatch
-    keys: NDArray[np.object_]
-    times: Times
-    waiting: Mask
-    marked: Mask
-    left: int
-    oldest: int
+TABLE = types.Array(numba.from_dtype(ROW), 1, "C")
+_LINKS = types.Array(types.int32, 2, "C")
+_SLOTS = types.int64[::1]
+_FOUND = types.UniTuple(_SLOTS, 2)  # type: ignore[no-untyped-call]
 
-    @property
-    def end(self) -> int:
-        return self.start + len(self.times)
+# A node of a list is a pair: the node before it and the node after it. Heads have the first numbers, then the slots.
+# There are as many chains as slots.
+_BEFORE, _AFTER = 0, 1
+_SPANS = 4_096
+_FREE = _SPANS
+_CALENDAR_HEADS = _SPANS + 1
 
 
 class Rows:
-    """Waiting rows of one schema. Times are event times in ms; a row can be marked once."""
+    """Waiting rows. Times are event times in ms; most should lie within a few times `window_ms` of each other."""
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._chunks: list[_Chunk] = []
-        self._next = 0
-        self._waiting = 0
+    def __init__(self, window_ms: int) -> None:
+        self.table: Table = np.zeros(0, ROW)
+        self._values: NDArray[np.object_] = np.empty(0, object)
+        self._chains = _heads(0)
+        self._calendar = _heads(_CALENDAR_HEADS)
+        self._span_ms = max(1, 4 * window_ms // _SPANS)
+        self._none_through_ms = 0
+        self._count = 0
+        self._grow()
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._count
 
-    @property
-    def held(self) -> int:
-        """Rows in memory, the dropped ones of half-used chunks included."""
-        return sum(len(chunk.times) for chunk in self._chunks)
+    def add(
+        self, ids: Fingerprints, times: Times, values: Sequence[bytes | None], untils: Times | None = None
+    ) -> Slots:
+        """Add rows and return their slots. Several rows may have one id. Without `untils` they are good for ever."""
+        if not len(times):
+            return np.empty(0, np.int64)
+        if untils is None:
+            untils = np.full(len(times), FOREVER)
+        self._count += len(times)
+        if self._count > len(self.table):
+            self._grow()
+        self._none_through_ms = min(self._none_through_ms, int(times.min()) - 1)
+        slots: Slots = _insert(self.table, self._chains, self._calendar, *ids, times, untils, self._span_ms)
+        self._values[slots] = values
+        return slots
 
-    def append(self, batch: pa.RecordBatch, keys: NDArray[np.object_], times: Times) -> Serials:
-        """Add rows and return their serials."""
-        count = len(times)
-        start, self._next = self._next, self._next + count
-        if count:
-            waiting, marked = np.ones(count, np.bool_), np.zeros(count, np.bool_)
-            self._chunks.append(_Chunk(start, batch, keys, times, waiting, marked, count, int(times.min())))
-            self._waiting += count
-            self._merge()
-        return np.arange(start, start + count)
+    def ids(self, slots: Slots) -> Fingerprints:
+        """Return the ids of rows."""
+        return Fingerprints(self.table["low"][slots], self.table["high"][slots])
 
-    def take(self, serials: Serials) -> pa.RecordBatch:
-        """Gather rows, in the order of `serials` (rows may repeat)."""
-        parts, places = [], []
-        for chunk, local, place in self._split(serials):
-            parts.append(chunk.batch.take(pa.array(local)))
-            places.append(place)
-        if not parts:
-            return pa.RecordBatch.from_pylist([], schema=self._schema)
-        if len(parts) == 1:
-            return parts[0]
-        order = np.empty(len(serials), np.int64)
-        order[np.concatenate(places)] = np.arange(len(serials))
-        return pa.concat_batches(parts).take(pa.array(order))
-
-    def times(self, serials: Serials) -> Times:
+    def times(self, slots: Slots) -> Times:
         """Return the event times of rows."""
-        found = np.empty(len(serials), np.int64)
-        for chunk, local, place in self._split(serials):
-            found[place] = chunk.times[local]
+        times: Times = self.table["time"][slots]
+        return times
+
+    def find(self, ids: Fingerprints) -> Slots:
+        """Return the first row of each id, NONE where none waits."""
+        slots: Slots = _find(self.table, self._chains, *ids)
+        return slots
+
+    def find_all(self, ids: Fingerprints) -> tuple[NDArray[np.int64], Slots]:
+        """Return all rows of these ids, in the order of the ids, then of arrival: the index of the id, and the slot."""
+        found: tuple[NDArray[np.int64], Slots] = _find_all(self.table, self._chains, *ids)
         return found
 
-    def keys(self, serials: Serials) -> list[str]:
-        """Return the keys of rows."""
-        found = np.empty(len(serials), object)
-        for chunk, local, place in self._split(serials):
-            found[place] = chunk.keys[local]
-        return list(found.tolist())
+    def copies(self, added: Slots) -> Slots:
+        """Return which rows must go so that the newest one of each id stays, of equally new ones the first.
 
-    def marked(self, serials: Serials) -> Mask:
-        """Return which rows are marked."""
-        found = np.empty(len(serials), np.bool_)
-        for chunk, local, place in self._split(serials):
-            found[place] = chunk.marked[local]
-        return found
+        `added` came last, all that was there before them had ids of their own.
+        """
+        slots: Slots = _copies(self.table, self._chains, added)
+        return slots
 
-    def mark(self, serials: Serials) -> None:
-        """Mark rows."""
-        for chunk, local, _ in self._split(serials):
-            chunk.marked[local] = True
+    def values(self, slots: Slots) -> list[bytes]:
+        """Return what rows hold, in the order of `slots` (rows may repeat)."""
+        values: list[bytes] = self._values[slots].tolist()
+        return values
 
-    def drop(self, serials: Serials) -> None:
+    def drop(self, slots: Slots) -> None:
         """Forget rows that wait; each once."""
-        for chunk, local, _ in self._split(serials):
-            chunk.waiting[local] = False
-            chunk.left -= len(local)
-        self._waiting -= len(serials)
-        self._chunks = [chunk for chunk in self._chunks if chunk.left]
+        if len(slots):
+            _remove(self.table, self._chains, self._calendar, slots)
+            self._values[slots] = None
+            self._count -= len(slots)
 
-    def through(self, horizon_ms: int) -> Serials:
-        """Return the waiting rows whose time is at or before a moment, in arrival order."""
-        found = [
-            chunk.start + np.flatnonzero(chunk.waiting & (chunk.times <= horizon_ms))
-            for chunk in self._chunks
-            if chunk.oldest <= horizon_ms
-        ]
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
-
-    def waiting(self) -> Serials:
-        """Return all waiting rows, in arrival order."""
-        found = [chunk.start + np.flatnonzero(chunk.waiting) for chunk in self._chunks]
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
+    def through(self, horizon_ms: int) -> Slots:
+        """Return the rows whose time is at or before a moment, the oldest first, then in order of arrival."""
+        first = self._none_through_ms // self._span_ms
+        spans = min(horizon_ms // self._span_ms - first + 1, _SPANS)
+        due: Slots = _due(self.table, self._calendar, first, spans, horizon_ms)
+        if not len(due):
+            self._none_through_ms = max(horizon_ms, self._none_through_ms)
+            return due
+        due = due[np.argsort(self.times(due), kind="stable")]
+        self._none_through_ms = int(self.table[due[0]]["time"]) - 1
+        return due
 
     def oldest(self, count: int) -> int:
-        """Return the time of the `count`-th oldest waiting row (count from 1 to all)."""
-        times = np.concatenate([chunk.times[chunk.waiting] for chunk in self._chunks])
-        return int(np.partition(times, count - 1)[count - 1])
+        """Return the time of the `count`-th oldest row (count from 1 to all)."""
+        return int(np.partition(self.table["time"], count - 1)[count - 1])
 
-    def _split(self, serials: Serials) -> Iterator[tuple[_Chunk, Serials, Serials]]:
-        """Yield for every chunk concerned its rows and their places in `serials`."""
-        if not len(serials):
-            return
-        starts = [chunk.start for chunk in self._chunks]
-        low, high = int(serials.min()), int(serials.max())
-        first = bisect_right(starts, low) - 1
-        if high < self._chunks[first].end:
-            yield self._chunks[first], serials - starts[first], np.arange(len(serials))
-            return
-        of = np.searchsorted(np.array(starts), serials, side="right") - 1
-        order = np.argsort(of, kind="stable")
-        for place in np.split(order, np.flatnonzero(np.diff(of[order])) + 1):
-            chunk = self._chunks[of[place[0]]]
-            yield chunk, serials[place] - chunk.start, place
-
-    def _merge(self) -> None:
-        """Merge the newest chunk with its neighbours while they are no larger than it."""
-        while len(self._chunks) > 1:
-            older, newer = self._chunks[-2:]
-            together = len(older.times) + len(newer.times)
-            if older.end != newer.start or len(older.times) > len(newer.times) * 2 or together > CHUNK_ROWS:
-                return
-            self._chunks[-2:] = [_merged(older, newer)]
+    def _grow(self) -> None:
+        size = max(SLOTS_FIRST, self._count, 3 * len(self.table) // 2)
+        new = size - len(self.table)
+        self.table = np.concatenate([self.table, np.zeros(new, ROW)])
+        self._values = np.concatenate([self._values, np.empty(new, object)])
+        self._calendar = np.concatenate([self._calendar, np.empty((new, 2), np.int32)])
+        before, self._chains = self._chains, np.concatenate([_heads(size), np.empty((size, 2), np.int32)])
+        _rebuild(self.table, before, self._chains, self._calendar)
 
 
-def _merged(older: _Chunk, newer: _Chunk) -> _Chunk:
-    return _Chunk(
-        older.start,
-        pa.concat_batches([older.batch, newer.batch]),
-        np.concatenate([older.keys, newer.keys]),
-        np.concatenate([older.times, newer.times]),
-        np.concatenate([older.waiting, newer.waiting]),
-        np.concatenate([older.marked, newer.marked]),
-        older.left + newer.left,
-        min(older.oldest, newer.oldest),
-    )
+def _heads(count: int) -> Links:
+    """Return empty lists: a head comes before and after itself."""
+    return np.repeat(np.arange(count, dtype=np.int32), 2).reshape(count, 2)
+
+
+@compiled(types.void(_LINKS, types.int64, types.int64))
+def _append(links: Links, head: int, node: int) -> None:
+    last = links[head, _BEFORE]
+    links[node, _BEFORE], links[node, _AFTER] = last, head
+    links[last, _AFTER] = links[head, _BEFORE] = node
+
+
+@compiled(types.void(_LINKS, types.int64))
+def _unlink(links: Links, node: int) -> None:
+    before, after = links[node, _BEFORE], links[node, _AFTER]
+    links[before, _AFTER], links[after, _BEFORE] = after, before
+
+
+@compiled(types.int64(TABLE, types.uint64))
+def _chain(rows: Table, low: np.uint64) -> int:
+    """Return the head of an id's chain."""
+    return np.int64(low % np.uint64(len(rows)))  # type: ignore[return-value]
+
+
+@compiled(types.int64(TABLE, _LINKS, types.int64, types.uint64, types.uint64))
+def _next(rows: Table, chains: Links, node: int, low: np.uint64, high: np.uint64) -> int:
+    """Return the slot of the first row behind `node` that has this id, NONE if there is none."""
+    node = chains[node, _AFTER]
+    while node >= len(rows) and (rows[node - len(rows)].low != low or rows[node - len(rows)].high != high):
+        node = chains[node, _AFTER]
+    return max(node - len(rows), NONE)
+
+
+@compiled(_SLOTS(TABLE, _LINKS, _LINKS, WORDS, WORDS, LONGS, LONGS, types.int64))
+def _insert(
+    rows: Table,
+    chains: Links,
+    calendar: Links,
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+    times: Times,
+    untils: Times,
+    span_ms: int,
+) -> Slots:
+    slots = np.empty(len(times), np.int64)
+    for index in range(len(times)):
+        node = calendar[_FREE, _AFTER]
+        slots[index] = slot = node - _CALENDAR_HEADS
+        row = rows[slot]
+        row.low, row.high, row.time, row.until, row.answer = low[index], high[index], times[index], untils[index], 0
+        _append(chains, _chain(rows, low[index]), len(rows) + slot)
+        _unlink(calendar, node)
+        _append(calendar, times[index] // span_ms % _SPANS, node)
+    return slots
+
+
+@compiled(types.void(TABLE, _LINKS, _LINKS, LONGS))
+def _remove(rows: Table, chains: Links, calendar: Links, slots: Slots) -> None:
+    for slot in slots:
+        rows[slot].time = FOREVER
+        _unlink(chains, len(rows) + slot)
+        _unlink(calendar, _CALENDAR_HEADS + slot)
+        _append(calendar, _FREE, _CALENDAR_HEADS + slot)
+
+
+@compiled(_SLOTS(TABLE, _LINKS, WORDS, WORDS))
+def _find(rows: Table, chains: Links, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> Slots:
+    slots = np.empty(len(low), np.int64)
+    for index in range(len(low)):
+        slots[index] = _next(rows, chains, _chain(rows, low[index]), low[index], high[index])
+    return slots
+
+
+@compiled(_FOUND(TABLE, _LINKS, WORDS, WORDS))
+def _find_all(
+    rows: Table, chains: Links, low: NDArray[np.uint64], high: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], Slots]:
+    indexes, slots, count = np.empty(64, np.int64), np.empty(64, np.int64), 0
+    for index in range(len(low)):
+        slot = _next(rows, chains, _chain(rows, low[index]), low[index], high[index])
+        while slot != NONE:
+            if count == len(slots):
+                indexes, slots = np.append(indexes, indexes), np.append(slots, slots)
+            indexes[count], slots[count] = index, slot
+            count += 1
+            slot = _next(rows, chains, len(rows) + slot, low[index], high[index])
+    return indexes[:count], slots[:count]
+
+
+@compiled(_SLOTS(TABLE, _LINKS, LONGS))
+def _copies(rows: Table, chains: Links, added: Slots) -> Slots:
+    copies, count = np.empty(len(added), np.int64), 0
+    for slot in added:
+        low, high = rows[slot].low, rows[slot].high
+        head = _chain(rows, low)
+        newest = at = _next(rows, chains, head, low, high)
+        while at != NONE:
+            last = at
+            if rows[at].time > rows[newest].time:
+                newest = at
+            at = _next(rows, chains, len(rows) + at, low, high)
+        if last != slot:
+            continue  # until we come to the last row of this id
+        at = _next(rows, chains, head, low, high)
+        while at != NONE:
+            if at != newest:
+                copies[count] = at
+                count += 1
+            at = _next(rows, chains, len(rows) + at, low, high)
+    return copies[:count]
+
+
+@compiled(_SLOTS(TABLE, _LINKS, types.int64, types.int64, types.int64))
+def _due(rows: Table, calendar: Links, first: int, spans: int, horizon_ms: int) -> Slots:
+    due, count = np.empty(64, np.int64), 0
+    for span in range(first, first + spans):
+        head = span % _SPANS
+        node = calendar[head, _AFTER]
+        while node != head:
+            if rows[node - _CALENDAR_HEADS].time <= horizon_ms:
+                if count == len(due):
+                    due = np.append(due, due)
+                due[count] = node - _CALENDAR_HEADS
+                count += 1
+            node = calendar[node, _AFTER]
+    return due[:count]
+
+
+@compiled(types.void(TABLE, _LINKS, _LINKS, _LINKS))
+def _rebuild(rows: Table, before: Links, chains: Links, calendar: Links) -> None:
+    """Put the rows into more chains, and the slots that are new among the free ones."""
+    old = len(before) // 2
+    for head in range(old):
+        node = before[head, _AFTER]
+        while node != head:
+            _append(chains, _chain(rows, rows[node - old].low), len(rows) + node - old)
+            node = before[node, _AFTER]
+    for slot in range(old, len(rows)):
+        rows[slot].time = FOREVER
+        _append(calendar, _FREE, _CALENDAR_HEADS + slot)

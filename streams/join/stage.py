@@ -12,23 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 
-from rheostat.schemas import catalogue
-from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
-from rheostat.streams.engine.stage import Log, Output
+from rheostat.schemas import catalogue, codec
+from rheostat.streams.engine.block import Block, Committed, TopicPartition
+from rheostat.streams.engine.stage import Log, Output, Task
 from rheostat.streams.intake.deadletter import dead_letters
-from rheostat.streams.join import examples
-from rheostat.streams.join.arrivals import Arrivals, read_feedback, read_predictions
+from rheostat.streams.join.arrivals import Arrived, Entries, read_entries, read_predictions
 from rheostat.streams.join.books import FEEDBACK_IN, PREDICTIONS_IN, Books
-from rheostat.streams.join.examples import Examples
-from rheostat.streams.join.feedback import WaitingFeedback
-from rheostat.streams.join.predictions import MISSING, Predictions
+from rheostat.streams.join.examples import Found, Pairs, Silent, examples
+from rheostat.streams.join.labels import Codes
+from rheostat.streams.join.predictions import Predictions
 from rheostat.streams.join.restore import restore
-from rheostat.streams.join.rows import Mask, Serials, Times
+from rheostat.streams.join.rows import NONE, Mask, Rows, Slots
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.join.window import NEVER, Progress, newest_progress
 
@@ -47,162 +46,166 @@ class JoinStage:
     def open(
         self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
     ) -> JoinTask:
-        """Rebuild what waits from the tails of both topics and of our own output."""
+        """Rebuild what waits from the tails of both topics and of our own output.
+
+        Where the ledger is no source, `committed` has nothing on it: then all of it was joined.
+        """
         (partition,) = partitions
         progress = newest_progress(committed.values())
         waiting = restore(log, partition, committed, progress, self._settings.window_ms)
         return JoinTask(self._settings, partition, progress, *waiting)
+
+    def process(self, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
+        """Join what came of all tasks together."""
+        return _process([task for task in tasks if isinstance(task, JoinTask)], blocks, now_ms)
 
 
 class JoinTask:
     """The join of one partition number."""
 
     def __init__(
-        self,
-        settings: JoinSettings,
-        partition: int,
-        progress: Progress,
-        predictions: Predictions,
-        feedback: WaitingFeedback,
+        self, settings: JoinSettings, partition: int, progress: Progress, predictions: Predictions, feedback: Rows
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._partition = partition
         self._progress = progress
         self._predictions = predictions
         self._feedback = feedback
-        self._books = Books(progress.counts)
+        self._kept = Books(progress.counts)
 
     @property
     def counts(self) -> Mapping[str, int]:
         """The books, see `books`."""
-        return self._books.counts
+        return self._kept.counts
+
+    @property
+    def books(self) -> Mapping[str, Mapping[str, int]]:
+        """The counts under the name of the stage."""
+        return {"join": self.counts}
 
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
+        """Join what came of this partition number alone."""
+        return _process([self], [blocks], now_ms)[0]
+
+    def join(self, predictions: Sequence[Block], entries: Sequence[Entries], now_ms: int) -> Output:
+        """Join predictions and ledger entries of this partition number alone."""
+        return join([self], [predictions], [entries], now_ms)[0]
+
+    def settle(self, arrived: Sequence[Arrived], entries: Sequence[Entries], now_ms: int) -> Found:
         """Join what came with what waits. Predictions go first, so that pairs of one call need not wait."""
-        predictions = [block for block in blocks if block.topic == catalogue.PREDICTIONS]
-        feedback = [block for block in blocks if block.topic == catalogue.LEDGER]
-        letters, made = self._take_predictions(predictions, now_ms)
-        made += [self._take_feedback(block) for block in feedback]
-        made.append(self._advance(_newest(predictions), _newest(feedback), now_ms))
-        self._books.settle(len(self._predictions), len(self._feedback))
-        self._progress = replace(self._progress, commits=self._progress.commits + 1, counts=self._books.counts)
-        out = (examples.encode(made, self._partition), letters)
-        return Output([block for block in out if block is not None], self._progress.dumps())
+        pairs = [pair for each in arrived for pair in self._admit(each)]
+        pairs += [self._take_entries(each) for each in entries]
+        newest_prediction = max((each.newest_ms for each in arrived), default=NEVER)
+        newest_entry = max((int(each.times_ms.max(initial=NEVER)) for each in entries), default=NEVER)
+        silent = self._advance(newest_prediction, newest_entry, now_ms)
+        self._kept.settle(len(self._predictions), len(self._feedback))
+        self._progress = replace(self._progress, commits=self._progress.commits + 1, counts=self._kept.counts)
+        return Found(self._partition, pairs, silent)
 
-    def _take_predictions(self, blocks: Sequence[Block], now_ms: int) -> tuple[OutBlock | None, list[Examples]]:
-        made, failures = [], []
-        for index, block in enumerate(blocks):
-            arrived, failed = read_predictions(block)
-            failures += [(index, failure) for failure in failed]
-            self._books.add(PREDICTIONS_IN, len(block))
-            self._books.add("invalid_predictions", len(failed))
-            made.append(self._admit(arrived))
-        return dead_letters(blocks, failures, now_ms), made
+    def metadata(self) -> str:
+        """Return what must be known exactly as of a commit, as JSON."""
+        return self._progress.dumps()
 
-    def _admit(self, arrived: Arrivals) -> Examples:
+    def _admit(self, arrived: Arrived) -> list[Pairs]:
         timely = arrived.after(self._progress.predictions_horizon)
         before = len(self._predictions)
-        ids = self._predictions.add(timely.batch, timely.ids, timely.times)
-        self._books.add("late_predictions", len(arrived) - len(timely))
-        self._books.add("duplicate_predictions", len(timely) - len(self._predictions) + before)
-        return self._join_waiting(ids)
+        admitted = self._predictions.add(timely.ids, timely.times, timely.values, timely.untils)
+        self._kept.add(PREDICTIONS_IN, len(arrived) + len(arrived.failures))
+        self._kept.add("invalid_predictions", len(arrived.failures))
+        self._kept.add("late_predictions", len(arrived) - len(timely))
+        self._kept.add("duplicate_predictions", len(timely) - len(self._predictions) + before)
+        return self._join_waiting(admitted) if len(self._feedback) else []
 
-    def _join_waiting(self, ids: Sequence[str]) -> Examples:
-        serials = self._feedback.find(ids)
-        if not len(serials):
-            return examples.NONE
-        rows = self._feedback.rows
-        found = self._predictions.find(rows.keys(serials))
-        pairs, made = self._pair(found, rows.take(serials), rows.times(serials))
-        self._feedback.drop(serials[pairs])
+    def _join_waiting(self, admitted: Slots) -> list[Pairs]:
+        which, waiting = self._feedback.find_all(self._predictions.rows.ids(admitted))
+        if not len(waiting):
+            return []
+        records = codec.decode_own(catalogue.LEDGER, self._feedback.values(waiting))
+        entries = Entries(records, self._feedback.times(waiting))
+        pairs, made = self._pair(admitted[which], entries, entries.codes())
+        self._feedback.drop(waiting[pairs])
+        return [made]
+
+    def _take_entries(self, entries: Entries) -> Pairs:
+        codes = entries.codes()
+        usable = entries.usable(codes)
+        timely = usable & (entries.times_ms > self._progress.feedback_horizon)
+        self._kept.add(FEEDBACK_IN, len(entries))
+        self._kept.add("unsupported", len(entries) - int(np.count_nonzero(usable)))
+        self._kept.add("late", int(np.count_nonzero(usable)) - int(np.count_nonzero(timely)))
+        slots = self._predictions.rows.find(entries.prediction_ids())
+        pairs, made = self._pair(np.where(timely, slots, NONE), entries, codes)
+        waits = timely & ~pairs
+        if waits.any():
+            rest = entries.where(waits)
+            self._feedback.add(rest.prediction_ids(), rest.times_ms, rest.encoded())
         return made
 
-    def _take_feedback(self, block: Block) -> Examples:
-        arrived, unsupported = read_feedback(block)
-        timely = arrived.after(self._progress.feedback_horizon)
-        self._books.add(FEEDBACK_IN, len(block))
-        self._books.add("unsupported", unsupported)
-        self._books.add("late", len(arrived) - len(timely))
-        found = self._predictions.find(timely.ids.tolist())
-        pairs, made = self._pair(found, timely.batch, timely.times)
-        rest = timely.where(~pairs)
-        self._feedback.add(rest.batch, rest.ids, rest.times)
-        return made
+    def _pair(self, slots: Slots, entries: Entries, codes: Codes) -> tuple[Mask, Pairs]:
+        """Join entries with the predictions found for them; return which could be."""
+        pairs = self._predictions.answer(slots, entries.times_ms, entries.event_ids(), self.settings.window_ms)
+        taken = entries.where(pairs)
+        self._kept.add("joined", len(taken))
+        values = self._predictions.rows.values(slots[pairs])
+        return pairs, Pairs(values, taken.records, codes[pairs], taken.times_ms)
 
-    def _pair(self, serials: Serials, feedback: pa.RecordBatch, times: Times) -> tuple[Mask, Examples]:
-        """Join entries with the predictions found for them; return which could be, and their examples."""
-        rows = np.flatnonzero(serials != MISSING)
-        if not len(rows):
-            return np.zeros(len(serials), np.bool_), examples.NONE
-        predictions = self._predictions.rows.take(serials[rows])
-        fits = times[rows] >= self._predictions.rows.times(serials[rows]) - self._settings.window_ms
-        fits &= times[rows] <= _expiry(predictions)
-        kept = rows[fits]
-        events = feedback.column("event_id").take(pa.array(kept)).to_numpy(zero_copy_only=False).tolist()
-        first = self._predictions.answer(serials[kept], events)
-        fits[fits] = first
-        rows = rows[fits]
-        paired = np.zeros(len(serials), np.bool_)
-        paired[rows] = True
-        self._books.add("joined", len(rows))
-        taken = predictions if fits.all() else predictions.filter(pa.array(fits))
-        return paired, examples.joined(taken, feedback.take(pa.array(rows)), times[rows])
-
-    def _advance(self, predictions_ms: int, feedback_ms: int, now_ms: int) -> Examples:
+    def _advance(self, predictions_ms: int, feedback_ms: int, now_ms: int) -> Silent | None:
         """Move event time on; let go of what waited long enough, then of what there is no room for."""
-        self._progress = self._progress.seen(predictions_ms, feedback_ms, now_ms).advanced(self._settings.window_ms)
-        dangling = self._feedback.expire(self._progress.feedback_horizon)
-        self._books.add("dangling", len(dangling))
+        self._progress = self._progress.seen(predictions_ms, feedback_ms, now_ms).advanced(self.settings.window_ms)
+        dangling = self._feedback.through(self._progress.feedback_horizon)
+        self._kept.add("dangling", len(dangling))
         self._feedback.drop(dangling)
         answered, silent = self._predictions.expire(self._progress.predictions_horizon)
-        self._books.add("answered", len(answered))
-        defaults = self._default(silent)
-        self._predictions.drop(np.concatenate([answered, silent]))
-        self._make_room()
-        return defaults
-
-    def _default(self, silent: Serials) -> Examples:
-        label = self._settings.default_label
-        if label is None:
-            self._books.add("unanswered", len(silent))
-            return examples.NONE
-        self._books.add("default_emitted", len(silent))
+        self._kept.add("answered", len(answered))
+        default = self.settings.default_label is not None
+        self._kept.add("default_emitted" if default else "unanswered", len(silent))
         rows = self._predictions.rows
-        return examples.defaulted(
-            rows.take(silent),
-            rows.times(silent),
-            self._partition,
-            label=label,
-            weight=self._settings.default_weight,
-            window_ms=self._settings.window_ms,
-        )
+        given = Silent(rows.values(silent), rows.times(silent)) if default and len(silent) else None
+        self._predictions.drop(answered)
+        self._predictions.drop(silent)
+        self._make_room()
+        return given
 
     def _make_room(self) -> None:
         """Give up the oldest by event time, a little more than needed. The horizon moves with them."""
-        if horizon := _excess(self._predictions, self._settings.waiting_predictions_max):
+        if horizon := _excess(self._predictions.rows, self.settings.waiting_predictions_max):
             given_up = np.concatenate(self._predictions.expire(horizon))
-            self._books.add("evicted_predictions", len(given_up))
+            self._kept.add("evicted_predictions", len(given_up))
             self._predictions.drop(given_up)
             self._progress = replace(self._progress, predictions_horizon=horizon)
-        if horizon := _excess(self._feedback, self._settings.waiting_feedback_max):
-            lost = self._feedback.expire(horizon)
-            self._books.add("evicted", len(lost))
+        if horizon := _excess(self._feedback, self.settings.waiting_feedback_max):
+            lost = self._feedback.through(horizon)
+            self._kept.add("evicted", len(lost))
             self._feedback.drop(lost)
             self._progress = replace(self._progress, feedback_horizon=horizon)
 
 
-def _excess(waiting: Predictions | WaitingFeedback, records_max: int) -> int:
+def join(
+    tasks: Sequence[JoinTask],
+    predictions: Sequence[Sequence[Block]],
+    entries: Sequence[Sequence[Entries]],
+    now_ms: int,
+) -> list[Output]:
+    """Join what came of each task's partition number; all tasks are of one stage, and share decoding and encoding."""
+    arrived = iter(read_predictions([block for own in predictions for block in own]))
+    shown = [list(islice(arrived, len(own))) for own in predictions]
+    found = [task.settle(own, said, now_ms) for task, own, said in zip(tasks, shown, entries, strict=True)]
+    outputs = []
+    for task, blocks, own, made in zip(tasks, predictions, shown, examples(found, tasks[0].settings), strict=True):
+        letters = dead_letters(blocks, [(at, bad) for at, each in enumerate(own) for bad in each.failures], now_ms)
+        outputs.append(Output([block for block in (made, letters) if block is not None], task.metadata()))
+    return outputs
+
+
+def _process(tasks: Sequence[JoinTask], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
+    predictions = [[block for block in own if block.topic == catalogue.PREDICTIONS] for own in blocks]
+    ledger = [[block for block in own if block.topic == catalogue.LEDGER] for own in blocks]
+    entries = iter(read_entries([block for own in ledger for block in own]))
+    return join(tasks, predictions, [list(islice(entries, len(own))) for own in ledger], now_ms)
+
+
+def _excess(waiting: Rows, records_max: int) -> int:
     """Return the event time up to which records must go so that the rest fits; 0 when all fit."""
     if len(waiting) <= records_max:
         return 0
-    return waiting.rows.oldest(len(waiting) - records_max + records_max // 64)
-
-
-def _newest(blocks: Sequence[Block]) -> int:
-    return max((max(block.timestamps_ms) for block in blocks), default=NEVER)
-
-
-def _expiry(predictions: pa.RecordBatch) -> Times:
-    """Return the last moment at which feedback counts; for ever where the prediction names none."""
-    expires = predictions.column("expires_at").cast(pa.int64()).fill_null(np.iinfo(np.int64).max)
-    return np.asarray(expires, np.int64)
+    return waiting.oldest(len(waiting) - records_max + records_max // 64)

@@ -17,9 +17,11 @@ class MonitorSettings:
     rise. effect: the rise that is not worth an alarm. margin_events: how far before the estimated onset to go back.
     recover_events: a restored model is trusted again when the mean loss of this many examples is normal. label_ages:
     the label ages that count as matured. rollbacks_per_hour_max: beyond it the model is frozen and a person paged.
+    interval_ms: time between two transactions.
     """
 
     enabled: bool = True
+    interval_ms: int = 100
     arl_events: int = 1_000_000
     baseline_events: int = 2_000
     renew_events: int = 100_000
@@ -35,6 +37,7 @@ class MonitorSettings:
     label_ages: tuple[str, ...] = LABEL_AGES
 
     def __post_init__(self) -> None:
+        _in_range("interval_ms", self.interval_ms, 0, 60_000)
         _in_range("arl_events", self.arl_events, 100, 10**15)
         _in_range("baseline_events", self.baseline_events, 2, self.renew_events)
         _in_range("effect", self.effect, 0.001, 0.5)

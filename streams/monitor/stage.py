@@ -13,7 +13,7 @@ from typing import Any, Literal
 from rheostat.schemas import catalogue, codec
 from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
-from rheostat.streams.engine.stage import Log, Output
+from rheostat.streams.engine.stage import EachOnItsOwn, Log, Output
 from rheostat.streams.models.commands import Command
 from rheostat.streams.models.signing import Signer
 from rheostat.streams.monitor.effects import Effect, to_record
@@ -25,7 +25,7 @@ MODELS_MAX = 4
 """How many models one monitor watches: their state must fit into the metadata of a commit."""
 
 
-class MonitorStage:
+class MonitorStage(EachOnItsOwn):
     """Watches all models whose evaluations appear, at most `MODELS_MAX`."""
 
     name = "monitor"

@@ -44,6 +44,7 @@ class World:
         self.broker.create_topics([TopicSpec(name, PARTITIONS) for name in TOPICS])
         self.producer = self.broker.producer()
         self.stages = stages
+        self.shown: set[int] = set()
         self.loops = [self.loop(stage) for stage in stages]
 
     def loop(self, stage: Stage) -> StageLoop:
@@ -95,7 +96,8 @@ ACTIONS = st.lists(
 
 def tell(world: World, what: str, number: int) -> None:
     """What services send; faults are not for everyone."""
-    if what == "show":
+    if what == "show" and number not in world.shown:
+        world.shown.add(number)
         record = prediction(f"p-{number}", world.clock.now_ms())
         world.send(catalogue.PREDICTIONS, str(number), codec.encode_record(catalogue.PREDICTIONS, record))
     elif what == "say":

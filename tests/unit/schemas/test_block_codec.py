@@ -112,6 +112,15 @@ def test_bad_values_cost_calls_by_the_logarithm_of_the_block(bad: set[int]) -> N
     assert calls <= 3 + 2 * len(bad) * math.log2(512)
 
 
+@pytest.mark.parametrize("count", [10, 2_000])
+def test_bytes_behind_a_record_are_seen_in_small_and_large_blocks(count: int) -> None:
+    values: list[bytes | None] = [*events(count)]
+    values[7] = (values[7] or b"") + b"more"
+    found = decode_block(EXPLICIT, values)
+    assert [failure.row for failure in found.failures] == [7]
+    assert found.rows.tolist() == [row for row in range(count) if row != 7]
+
+
 def test_a_block_of_bad_values_alone_is_empty() -> None:
     decoded = decode_block(EXPLICIT, [None, b"", b"\0\0\0\0\2"])
     assert decoded.batch.num_rows == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.schemas import catalogue, codec
-from rheostat.streams.engine.block import Block
+from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.errors import ConfigError, Corrupt
+from rheostat.streams.join.arrivals import read_entries
 from rheostat.streams.join.books import imbalance
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.join.stage import JoinStage
 from tests.support.join_records import T0, append, entry, prediction
-from tests.support.written_log import Driver
+from tests.support.written_log import Driver, WrittenLog
 
 NOW = T0 + 60_000
 WINDOW = 1_000
@@ -35,12 +37,13 @@ def ledger(world: Driver, *records: dict[str, Any]) -> Block:
 
 
 def examples(world: Driver) -> list[dict[str, Any]]:
-    return [
-        codec.decode_record(catalogue.EXAMPLES, value)
-        for block in world.written
-        if block.topic == catalogue.EXAMPLES
-        for value in block.values
-    ]
+    made = []
+    for block in world.written:
+        if block.topic == catalogue.EXAMPLES:
+            some = [codec.decode_record(catalogue.EXAMPLES, value) for value in block.values]
+            assert block.keys == [each["prediction_id"].encode() for each in some]
+            made += some
+    return made
 
 
 def counts(world: Driver) -> dict[str, int]:
@@ -119,6 +122,15 @@ def test_feedback_after_the_predictions_expiry_dangles() -> None:
     assert counts(world)["dangling"] == 1
 
 
+def test_what_comes_after_its_window_is_late() -> None:
+    world = driver()
+    world.feed(predictions(world, prediction("p1", T0 + 5_000)), ledger(world, entry("e1", "p1", T0 + 5_000)))
+    world.feed(predictions(world, prediction("p2", T0 + 4_000)), ledger(world, entry("e2", "p2", T0 + 4_000)))
+    world.feed(predictions(world, prediction("p3", T0 + 4_001)), ledger(world, entry("e3", "p3", T0 + 4_001)))
+    assert [each["example_id"] for each in examples(world)] == ["e1", "e3"]
+    assert (counts(world)["late_predictions"], counts(world)["late"], counts(world)["dangling"]) == (1, 1, 0)
+
+
 def test_retractions_and_feedback_on_nothing_are_counted_and_teach_nothing() -> None:
     world = driver()
     world.feed(
@@ -179,6 +191,57 @@ def test_a_log_cut_short_is_noticed() -> None:
     world.log.blocks[catalogue.PREDICTIONS].clear()
     with pytest.raises(Corrupt, match="1 predictions and 0 feedback"):
         world.reopen()
+
+
+def test_of_several_copies_of_a_prediction_the_newest_is_joined() -> None:
+    world = driver()
+    world.feed(predictions(world, *(prediction("p1", T0 + at, segment=str(at)) for at in (3, 7, 5, 7))))
+    world.feed(ledger(world, entry("e1", "p1", T0 + 9)))
+    world.feed(predictions(world, prediction("p1", T0 + 6), prediction("p1", T0 + 8, segment="8")))
+    for _ in range(2):
+        world.reopen()
+        world.feed(ledger(world, entry("e1", "p1", T0 + 9)))
+    assert [(each["example_id"], each["segment"]) for each in examples(world)] == [("e1", "7"), ("e1", "8")]
+    assert counts(world)["duplicate_predictions"] == 5
+
+
+def test_without_the_ledger_among_the_sources_all_of_it_was_joined() -> None:
+    log, stage = WrittenLog(), JoinStage(JoinSettings(window_ms=WINDOW))
+    source = TopicPartition(catalogue.PREDICTIONS, 0)
+    straight = stage.open([0], {source: Committed(None, "")}, log, NOW)
+    said = [entry("e1", "p1", T0), entry("e2", "p2", T0), entry("e3", "p1", T0 + 1), entry("e4", "p3", T0 + 2)]
+    for shown, given_ in ((["p1"], said[:2]), (["p4"], said[2:])):
+        block = append(log, catalogue.PREDICTIONS, [prediction(each, T0) for each in shown])
+        written = append(log, catalogue.LEDGER, given_)
+        output = straight.join([block], read_entries([written]), NOW)
+        for out in output.records:
+            log.append(out.topic, out.keys, out.values, out.timestamps_ms)
+    again = stage.open([0], {source: Committed(block.next_offset, output.metadata)}, log, NOW)
+    assert again.counts == straight.counts
+    assert again.counts["waiting"] == 2
+    late = append(log, catalogue.PREDICTIONS, [prediction(each, T0) for each in ("p3", "p2")])
+    joined = again.join([late], [], NOW)
+    assert joined == straight.join([late], [], NOW)
+    assert joined.records[0].keys == [b"p3", b"p2"]
+
+
+def test_several_partitions_at_once_give_what_each_gives_alone() -> None:
+    settings_ = JoinSettings(window_ms=WINDOW, default_label=0.0)
+    stage, log = JoinStage(settings_), WrittenLog()
+    together, alone = ([stage.open([number], {}, log, NOW) for number in range(3)] for _ in range(2))
+    for at in (0, 1_500):
+        blocks = []
+        for number in range(3):
+            names = [f"p{number}-{at}-{each}" for each in range(number + 1)]
+            shown = append(log, catalogue.PREDICTIONS, [prediction(name, T0 + at) for name in names])
+            shown = replace(
+                shown, partition=number, values=[b"junk", *shown.values[1:]] if number == 1 else shown.values
+            )
+            given_ = append(log, catalogue.LEDGER, [entry(f"e{name}", name, T0 + at) for name in names[::2]])
+            blocks.append([shown, replace(given_, partition=number)])
+        outputs = stage.process(together, blocks, NOW)
+        assert outputs == [task.process(own, NOW) for task, own in zip(alone, blocks, strict=True)]
+    assert [sum(map(len, output.records)) for output in outputs] == [1, 2, 3]
 
 
 def test_settings_out_of_range_are_refused() -> None:

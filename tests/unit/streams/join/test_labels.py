@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rheostat.schemas.signals import KINDS, normalise
+from rheostat.schemas.signals import KINDS, codes_of, normalise
 from rheostat.streams.join.labels import labels, teaches
 
 
@@ -28,13 +28,13 @@ from rheostat.streams.join.labels import labels, teaches
     ],
 )
 def test_label_of_a_signal(kind: str, value: float, score: float, label: float) -> None:
-    found = labels(pa.array([kind]), np.array([normalise(kind, value)]), np.array([score]))
+    found = labels(codes_of(pa.array([kind])), np.array([normalise(kind, value)]), np.array([score]))
     assert found.tolist() == [label]
 
 
 def test_only_control_signals_and_unknown_kinds_give_no_label() -> None:
     kinds = [*KINDS, "no such kind"]
-    assert [kind for kind, does in zip(kinds, teaches(pa.array(kinds)), strict=True) if not does] == [
+    assert [kind for kind, does in zip(kinds, teaches(codes_of(pa.array(kinds))), strict=True) if not does] == [
         "retraction",
         "no such kind",
     ]

@@ -4,74 +4,140 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.join import predictions as predictions_module
 from rheostat.streams.join import rows as rows_module
-from rheostat.streams.join.rows import Rows
+from rheostat.streams.join.predictions import Predictions
+from rheostat.streams.join.rows import FOREVER, NONE, Rows, Slots
 
-SCHEMA = pa.schema([pa.field("x", pa.int64())])
+WINDOW_MS = 2_048  # two milliseconds a span of the calendar
+TIMES = st.one_of(st.integers(-5, 60), st.sampled_from([8_192, 8_200, 3 * 8_192 + 7, 10**12, -(10**6)]))
+NAMES = st.integers(0, 9)
+Steps = list[tuple[str, list[tuple[int, int]]]]
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.lists(st.integers(0, 50), max_size=9)),
-        st.tuples(st.just("drop"), st.lists(st.integers(0, 1000), max_size=9)),
-        st.tuples(st.just("mark"), st.lists(st.integers(0, 1000), max_size=4)),
+        st.tuples(st.just("add"), st.lists(st.tuples(NAMES, TIMES), max_size=9)),
+        st.tuples(st.just("drop"), st.lists(st.tuples(st.integers(0, 1000), st.just(0)), max_size=9)),
+        st.tuples(st.just("look"), st.lists(st.tuples(st.just(0), TIMES), min_size=1, max_size=1)),
     ),
     max_size=30,
 )
 
 
-def rows_of(times: list[int], first: int) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray]:
-    numbers = list(range(first, first + len(times)))
-    keys = np.array([f"k{number}" for number in numbers], object)
-    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64())], schema=SCHEMA), keys, np.array(times, np.int64)
+def ids(names: list[int]) -> Fingerprints:
+    # Ids of one hash, too: they differ in the other half alone.
+    low = np.array([7 if name < 5 else name for name in names], np.uint64)
+    return Fingerprints(low, np.array(names, np.uint64))
+
+
+def add(rows: Rows, given_: list[tuple[int, int]], first: int) -> Slots:
+    times = np.array([time for _, time in given_], np.int64)
+    return rows.add(ids([name for name, _ in given_]), times, [b"%d" % (first + row) for row in range(len(given_))])
+
+
+@pytest.fixture(autouse=True)
+def few_slots_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "SLOTS_FIRST", 3)
+    monkeypatch.setattr(predictions_module, "ANSWERS_FIRST", 3)
 
 
 @settings(deadline=None)
-@given(steps=STEPS, horizon=st.integers(0, 50))
-def test_rows_behave_like_a_dict(steps: list[tuple[str, list[int]]], horizon: int) -> None:
-    rows = Rows(SCHEMA)
-    model: dict[int, tuple[int, bool]] = {}
+@given(steps=STEPS, horizons=st.lists(TIMES, max_size=4), counted=st.integers(1, 50))
+def test_rows_behave_like_a_dict(steps: Steps, horizons: list[int], counted: int) -> None:
+    rows = Rows(WINDOW_MS)
+    model: dict[int, tuple[int, int, int]] = {}  # slot: number in order of arrival, name, time
     added = 0
+
+    def in_order(slots: list[int]) -> list[int]:
+        return sorted(slots, key=lambda slot: model[slot][0])
+
+    def due(horizon: int) -> list[int]:
+        return sorted(in_order([slot for slot in model if model[slot][2] <= horizon]), key=lambda slot: model[slot][2])
+
     for what, given_ in steps:
-        if what == "append":
-            serials = rows.append(*rows_of(given_, added))
-            model |= {serial: (time, False) for serial, time in zip(serials.tolist(), given_, strict=True)}
+        if what == "add":
+            slots = add(rows, given_, added).tolist()
+            assert not set(slots) & set(model)
+            model |= {slot: (added + row, *given_[row]) for row, slot in enumerate(slots)}
             added += len(given_)
+        elif what == "drop":
+            chosen = sorted({sorted(model)[each % len(model)] for each, _ in given_}) if model else []
+            rows.drop(np.array(chosen, np.int64))
+            model = {slot: row for slot, row in model.items() if slot not in chosen}
         else:
-            live = sorted(model)
-            chosen = np.array(sorted({live[each % len(live)] for each in given_} if live else []), np.int64)
-            if what == "drop":
-                rows.drop(chosen)
-                model = {serial: row for serial, row in model.items() if serial not in chosen}
-            else:
-                rows.mark(chosen)
-                model |= {serial: (model[serial][0], True) for serial in chosen.tolist()}
+            assert rows.through(given_[0][1]).tolist() == due(given_[0][1])
         assert len(rows) == len(model)
-    everything = np.array(sorted(model, reverse=True), np.int64)
-    assert rows.waiting().tolist() == sorted(model)
-    assert rows.take(everything).column("x").to_pylist() == everything.tolist()
-    assert rows.keys(everything) == [f"k{serial}" for serial in everything]
-    assert rows.times(everything).tolist() == [model[serial][0] for serial in everything.tolist()]
-    assert rows.marked(everything).tolist() == [model[serial][1] for serial in everything.tolist()]
-    assert rows.through(horizon).tolist() == [serial for serial in sorted(model) if model[serial][0] <= horizon]
-    for count in range(1, len(model) + 1):
-        assert rows.oldest(count) == sorted(time for time, _ in model.values())[count - 1]
+    every = list(model)
+    assert rows.values(np.array(every, np.int64)) == [b"%d" % model[slot][0] for slot in every]
+    assert rows.times(np.array(every, np.int64)).tolist() == [model[slot][2] for slot in every]
+    named = [in_order([slot for slot in model if model[slot][1] == name]) for name in range(10)]
+    assert rows.find(ids(list(range(10)))).tolist() == [slots[0] if slots else NONE for slots in named]
+    which, found = rows.find_all(ids(list(range(10))))
+    assert found.tolist() == [slot for slots in named for slot in slots]
+    assert which.tolist() == [name for name, slots in enumerate(named) for _ in slots]
+    for horizon in horizons:
+        assert rows.through(horizon).tolist() == due(horizon)
+    if counted <= len(model):
+        assert rows.oldest(counted) == sorted(time for _, _, time in model.values())[counted - 1]
 
 
-def test_many_small_appends_make_few_chunks() -> None:
-    rows = Rows(SCHEMA)
-    for number in range(5_000):
-        rows.append(*rows_of([number], number))
-    assert len(rows._chunks) < 20
-    assert rows.take(rows.waiting()).column("x").to_pylist() == list(range(5_000))
+@settings(deadline=None)
+@given(blocks=st.lists(st.lists(st.tuples(NAMES, st.integers(0, 5)), max_size=9), max_size=6))
+def test_of_copies_the_newest_stays_and_of_equally_new_ones_the_first(blocks: list[list[tuple[int, int]]]) -> None:
+    rows = Rows(WINDOW_MS)
+    model: dict[int, tuple[int, int]] = {}
+    added = 0
+    for block in blocks:
+        rows.drop(rows.copies(add(rows, block, added)))
+        for name, time in block:
+            if name not in model or time > model[name][1]:
+                model[name] = (added, time)
+            added += 1
+    assert len(rows) == len(model)
+    found = rows.find(ids(list(model)))
+    assert rows.values(found) == [b"%d" % number for number, _ in model.values()]
 
 
-def test_memory_of_dropped_rows_is_freed_chunk_by_chunk() -> None:
-    rows = Rows(SCHEMA)
-    size = rows_module.CHUNK_ROWS
-    first, second = (rows.append(*rows_of([0] * size, start)) for start in (0, size))
-    rows.drop(first)
-    assert rows.held == size
-    rows.drop(second)
-    assert rows.held == 0
+@settings(deadline=None)
+@given(steps=st.lists(st.tuples(st.lists(st.tuples(NAMES, st.integers(0, 20)), max_size=9), NAMES), max_size=12))
+def test_an_event_answers_a_prediction_once_while_it_waits(steps: list[tuple[list[tuple[int, int]], int]]) -> None:
+    predictions = Predictions(WINDOW_MS)
+    model: dict[int, set[int]] = {}
+    for events, renewed in steps:
+        names = list(range(10)) if not model else [renewed]
+        if model:
+            predictions.drop(predictions.rows.find(ids([renewed])))
+        model |= {name: set() for name in names}
+        times = np.zeros(len(names), np.int64)
+        predictions.add(ids(names), times, [b""] * len(names), np.full(len(names), FOREVER))
+        slots = predictions.rows.find(ids([name for name, _ in events]))
+        column = fingerprints(pa.array([f"e{event}" for _, event in events], pa.string()))
+        wanted = []
+        for name, event in events:
+            wanted.append(event not in model[name])
+            model[name].add(event)
+        assert predictions.answer(slots, np.zeros(len(events), np.int64), column, WINDOW_MS).tolist() == wanted
+    answered, silent = predictions.expire(0)
+    assert {int(each) for each in predictions.rows.ids(answered).high} == {name for name, had in model.items() if had}
+    assert {int(each) for each in predictions.rows.ids(silent).high} == {name for name, had in model.items() if not had}
+
+
+def test_the_room_of_dropped_rows_is_used_again() -> None:
+    rows = Rows(WINDOW_MS)
+    for number in range(500):
+        rows.drop(add(rows, [(number % 10, number)] * 50, 0))
+    assert len(rows.table) < 100
+
+
+def test_the_room_of_dropped_answers_is_used_again() -> None:
+    predictions, times = Predictions(WINDOW_MS), np.zeros(10, np.int64)
+    for number in range(100):
+        slots = predictions.add(ids(list(range(10))), times, [b""] * 10, times)
+        events = fingerprints(pa.array([f"e{number}-{row}" for row in range(10)]))
+        assert predictions.answer(slots, times, events, WINDOW_MS).all()
+        predictions.drop(slots)
+    assert len(predictions._answers) < 100
