@@ -5,13 +5,22 @@ Run it in the tests of every learner, with a factory that makes a fresh learner 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner, Predictor, Snapshot, Tensors
-from rheostat.learners.digest import tensors_digest
+from rheostat.learners.contract import (
+    Batch,
+    FeatureSchema,
+    Floats,
+    KnowsTouchedRows,
+    Learner,
+    Predictor,
+    Snapshot,
+    Tensors,
+)
+from rheostat.learners.digest import Rows, tensors_digest
 from rheostat.learners.features import select
 from rheostat.learners.tensorfile import dump
 
@@ -157,6 +166,31 @@ def _snapshot_independent(factory: Factory) -> str | None:
     return None if tensors_digest(snapshot.tensors) == taken else "learning changed a snapshot taken before"
 
 
+def _changes_told(factory: Factory) -> str | None:
+    learner = _learned(factory)
+    _touched_rows(learner)
+    given = learner.parameters()
+    before = {name: np.array(tensor) for name, tensor in given.items()}
+    learner.learn(toy_batch(learner.schema, 100, 14))
+    learner.flush()
+    touched, after = _touched_rows(learner), learner.parameters()
+    for name, tensor in before.items():
+        if name not in touched:
+            if given[name].tobytes() != tensor.tobytes():
+                return f"parameter {name!r}, given away before, changed without being named by touched_rows"
+            continue
+        others = np.setdiff1d(np.arange(len(tensor)), touched[name])
+        if after[name][others].tobytes() != tensor[others].tobytes():
+            return f"rows of parameter {name!r} changed that touched_rows did not name"
+        if (np.diff(touched[name]) <= 0).any():
+            return f"touched rows of parameter {name!r} do not rise"
+    return None
+
+
+def _touched_rows(learner: Learner) -> Mapping[str, Rows]:
+    return learner.touched_rows() if isinstance(learner, KnowsTouchedRows) else {}
+
+
 def _stable_bytes(factory: Factory) -> str | None:
     first, second = _learned(factory), _learned(factory)
     for name in ("parameters", "snapshot"):
@@ -274,6 +308,7 @@ LAWS: dict[str, Callable[[Factory], str | None]] = {
     "parameters and snapshot are copies": _copies,
     "a restored learner continues exactly": _restart,
     "a snapshot stays as it was taken": _snapshot_independent,
+    "changes of parameters are told": _changes_told,
     "equal state gives equal bytes": _stable_bytes,
     "what is foreign is refused": _refuses_foreign,
     "weight 0 is not seen": _weight_zero,

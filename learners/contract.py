@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class Learner(Protocol):
         ...
 
     def parameters(self) -> Tensors:
-        """Return what a `Predictor` needs, as named arrays (copies)."""
+        """Return what a `Predictor` needs, as named arrays: copies, except as `KnowsTouchedRows` says."""
         ...
 
     def snapshot(self) -> Snapshot:
@@ -103,4 +103,17 @@ class Learner(Protocol):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over a state; raises ValueError for another kind or schema."""
+        ...
+
+
+@runtime_checkable
+class KnowsTouchedRows(Protocol):
+    """What a learner with large parameters does besides, so that nobody must copy and compare them to find changes."""
+
+    def touched_rows(self) -> Mapping[str, NDArray[np.int64]]:
+        """Return all rows that may have changed since the last call (or since `restore`), rising, by parameter.
+
+        A parameter that is not named may have changed anywhere. One that is named may be a read-only window in
+        `parameters`, which goes on changing with the learner.
+        """
         ...

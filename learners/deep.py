@@ -96,11 +96,9 @@ class HashedMLP:
 
     def predict(self, batch: Batch) -> Floats:
         """Return the probability of a positive label, float64 (rows,); waiting rows have no part in it."""
-        dense = {name: value.numpy() for name, value in self._parts(self._dense).items()}
-        hidden = dense["hidden.weight"], dense["hidden.bias"]
-        output = dense["output.weight"], dense["output.bias"]
-        table: NDArray[np.float32] = self._table.numpy()
-        return MlpPredictor(self._schema, self._scale.frozen(), table, hidden, output).predict(batch)
+        weight, bias, output, output_bias, _ = map(_window, self._parts(self._dense))
+        table, scale = _window(self._table), self._scale.frozen()
+        return MlpPredictor(self._schema, scale, table, (weight, bias), (output, output_bias)).predict(batch)
 
     def touched_rows(self) -> dict[str, NDArray[np.int64]]:
         """Return the rows of "table" that changed since the last call (or since `restore`), rising."""
@@ -110,8 +108,9 @@ class HashedMLP:
 
     def parameters(self) -> Tensors:
         """Return what `predictors.predictor("hashed-mlp/1", ...)` needs."""
-        dense = {name: _array(value) for name, value in self._parts(self._dense).items()}
-        return {"table": _array(self._table), **dense, **self._scale.frozen().tensors()}
+        # A step makes a new vector of the dense ones, so what is given away of the old one stays as it is.
+        dense = dict(zip(DENSE, map(_window, self._parts(self._dense)), strict=False))
+        return {"table": _window(self._table), **dense, **self._scale.frozen().tensors()}
 
     def snapshot(self) -> Snapshot:
         """Return the full state, including rows that wait for their micro-batch."""
@@ -147,64 +146,61 @@ class HashedMLP:
         self._pending.restore(tensors)
 
     def _step(self, batch: Batch) -> None:
-        if self._schema.numeric:
-            self._scale.update(batch.numeric)
+        scaled = self._scale.update(batch.numeric) if self._schema.numeric else batch.numeric
         self._learned_rows += len(batch)
         rows, places = np.unique(table_rows(batch.categorical, self._table.shape[0]), return_inverse=True)
         index = torch.from_numpy(rows)
-        vectors = self._table[index].requires_grad_()
-        dense = self._dense.detach().requires_grad_()
-        loss = self._loss(batch, vectors, torch.from_numpy(places.reshape(batch.categorical.shape)), dense)
-        dense_gradient, gradient = torch.autograd.grad(loss, (dense, vectors))
-        with torch.no_grad():
-            self._descend(index, vectors, gradient, dense_gradient)
+        # One vector of all that may move makes one step instead of one for each parameter.
+        before = torch.cat([self._dense, self._table.index_select(0, index).view(-1)]).requires_grad_()
+        loss = self._loss(batch, scaled, before, torch.from_numpy(places.reshape(-1)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert before.grad is not None
+        self._descend(index, before.detach(), before.grad)
 
-    def _loss(self, batch: Batch, vectors: Tensor, places: Tensor, dense: Tensor) -> Tensor:
-        scaled = torch.from_numpy(self._scale.frozen().apply(batch.numeric)).float()
+    def _loss(self, batch: Batch, scaled: Floats, parameters: Tensor, places: Tensor) -> Tensor:
+        *dense, vectors = self._parts(parameters)
+        inputs = _single(scaled)
+        if self._schema.categorical:
+            # As an embedding would do, which takes three times as long to go back through.
+            embedded = vectors.index_select(0, places)
+            if not (present := batch.categorical != 0).all():
+                embedded = embedded * torch.from_numpy(present).view(-1, 1)
+            inputs = torch.cat([inputs, embedded.view(len(batch), -1)], dim=1)
+        logits = forward(inputs, *dense)
         weight = np.minimum(batch.weight, self._settings.weight_max)
-        present = torch.from_numpy(batch.categorical != 0)
-        logits = forward(scaled, functional.embedding(places, vectors), present, self._parts(dense))
-        label, weights = torch.from_numpy(batch.label).float(), torch.from_numpy(weight).float()
-        return functional.binary_cross_entropy_with_logits(logits, label, weights)
+        return functional.binary_cross_entropy_with_logits(logits, _single(batch.label), _single(weight))
 
-    def _descend(self, index: Tensor, vectors: Tensor, gradient: Tensor, dense_gradient: Tensor) -> None:
-        """Make the step, unless it leads to a parameter that is not finite."""
-        table, table_squares = self._adagrad(vectors, gradient, self._table_squares[index])
-        dense, dense_squares = self._adagrad(self._dense, dense_gradient, self._dense_squares)
+    def _descend(self, index: Tensor, before: Tensor, gradient: Tensor) -> None:
+        """Make a step of Adagrad, unless it leads to a parameter that is not finite."""
+        squares = torch.cat([self._dense_squares, self._table_squares.index_select(0, index).view(-1)])
+        if self._settings.l2:
+            gradient = gradient.add(before, alpha=self._settings.l2)
+        squares.mul_(self._settings.memory).addcmul_(gradient, gradient)
+        moved = before.addcdiv(gradient, squares.sqrt().add_(_EPSILON), value=-self._settings.learning_rate)
         # A norm is NaN or infinite if one of its terms is, and NaN passes no comparison.
-        sizes = float(table.norm()), float(dense.norm())
-        squares_finite = math.isfinite(float(table_squares.sum()) + float(dense_squares.sum()))
-        if not (sizes[0] <= PARAMETER_MAX and sizes[1] <= PARAMETER_MAX and squares_finite):
+        if not (float(moved.norm()) <= PARAMETER_MAX and math.isfinite(float(squares.sum()))):
             self._undone += 1
             return
-        self._table[index], self._table_squares[index] = table, table_squares
-        self._dense, self._dense_squares = dense, dense_squares
+        self._dense, table = moved.tensor_split([self._dense.numel()])
+        self._dense_squares, table_squares = squares.tensor_split([self._dense.numel()])
+        self._table.index_copy_(0, index, table.view(-1, self._settings.dim))
+        self._table_squares.index_copy_(0, index, table_squares.view(-1, self._settings.dim))
         self._touched[index.numpy()] = True
         self._steps += 1
 
-    def _adagrad(self, value: Tensor, gradient: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the moved parameter and its new sum of squared gradients; the arguments stay as they are."""
-        if self._settings.l2:
-            gradient = gradient.add(value, alpha=self._settings.l2)
-        total = (squares * self._settings.memory).addcmul_(gradient, gradient)
-        moved = value.addcdiv(gradient, total.sqrt().add_(_EPSILON), value=-self._settings.learning_rate)
-        return moved, total
-
-    def _parts(self, flat: Tensor) -> dict[str, Tensor]:
-        """Return views of a vector with all dense parameters, by name; one vector makes one step instead of four."""
+    def _parts(self, vector: Tensor) -> list[Tensor]:
+        """Return windows on a vector that begins with the dense parameters: these, as in `DENSE`, then table rows."""
         inputs = len(self._schema.numeric) + len(self._schema.categorical) * self._settings.dim
         units = self._settings.hidden
-        shapes = ((inputs, units), (units,), (units,), (1,))
-        parts = torch.split_with_sizes(flat, [math.prod(shape) for shape in shapes])
-        return {name: part.view(shape) for name, part, shape in zip(DENSE, parts, shapes, strict=True)}
+        dense = [inputs * units, units, units, 1]
+        weight, *parts, rows = torch.split_with_sizes(vector, [*dense, vector.numel() - sum(dense)])
+        return [weight.view(inputs, units), *parts, rows.view(-1, self._settings.dim)]
 
 
-def forward(numeric: Tensor, embedded: Tensor, present: Tensor, dense: dict[str, Tensor]) -> Tensor:
-    """Return the logits (rows,) for scaled numbers, embeddings (rows, categories, dim) and which are present."""
-    categories = (embedded * present.unsqueeze(-1)).flatten(1)
-    inputs = torch.cat([numeric, categories], dim=1)
-    hidden = functional.relu(torch.addmm(dense["hidden.bias"], inputs, dense["hidden.weight"]))
-    return hidden @ dense["output.weight"] + dense["output.bias"]
+def forward(inputs: Tensor, weight: Tensor, bias: Tensor, output: Tensor, output_bias: Tensor) -> Tensor:
+    """Return the logits (rows,) for inputs (rows, inputs)."""
+    hidden = functional.relu(torch.addmm(bias, inputs, weight))
+    return torch.addmv(output_bias, hidden, output)
 
 
 def _first_parameters(schema: FeatureSchema, settings: DeepSettings) -> tuple[Tensor, Tensor]:
@@ -214,6 +210,17 @@ def _first_parameters(schema: FeatureSchema, settings: DeepSettings) -> tuple[Te
     table = torch.randn(2**settings.table_bits, settings.dim, generator=random) * 0.1
     weight = torch.randn(inputs * settings.hidden, generator=random) * (2.0 / max(inputs, 1)) ** 0.5
     return table, torch.cat([weight, torch.zeros(2 * settings.hidden + 1)])
+
+
+def _single(array: Floats) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _window(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a read-only view that goes on changing with the tensor."""
+    array: NDArray[np.float32] = tensor.numpy()
+    array.flags.writeable = False
+    return array
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -2,11 +2,12 @@
 
 Layout (all integers little-endian, `text(s)` = u32 byte length then UTF-8 bytes):
 
-    chunks(t)        = the C-order little-endian bytes of t, cut every 65536 bytes (none for an empty tensor)
+    chunks(t)        = the C-order little-endian bytes of t, cut every 1024 bytes (none for an empty tensor)
     tensor_digest    = SHA-256( "rheostat-tensor/1\\0" text(name) text(dtype) u32 ndim u64 dim... SHA-256(chunk)... )
     tensors_digest   = SHA-256( "rheostat-tensors/1\\0" u32 count { text(name) tensor_digest }... ), by name bytes
 
-`dtype` is the safetensors name ("F64", "U8", ...); dtypes outside `DTYPES` are refused.
+`dtype` is the safetensors name ("F64", "U8", ...); dtypes outside `DTYPES` are refused. Chunks are small because the
+rows that a step touches are spread over the whole table: so much is hashed again for each of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 
 from rheostat.learners.contract import Tensors
 
-CHUNK_BYTES = 65_536
+CHUNK_BYTES = 1_024
+_DIGEST_BYTES = 32
 
 DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
     {
@@ -63,7 +65,7 @@ def canonical(tensor: NDArray[np.generic]) -> NDArray[np.generic]:
 def tensor_digest(name: str, tensor: NDArray[np.generic]) -> bytes:
     """Return the SHA-256 of one tensor, 32 bytes, in the module's layout."""
     tensor = canonical(tensor)
-    return _tensor_digest(name, tensor, _chunk_digests(tensor, range(_chunk_count(tensor))))
+    return _tensor_digest(name, tensor, b"".join(_chunk_digests(tensor, range(_chunk_count(tensor)))))
 
 
 def tensors_digest(tensors: Tensors) -> str:
@@ -78,9 +80,15 @@ class DigestCache:
     """
 
     def __init__(self) -> None:
-        self._layout: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self._chunks: dict[str, list[bytes]] = {}
+        self._layout: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {}
+        self._chunks: dict[str, bytes | bytearray] = {}
         self._digests: dict[str, bytes] = {}
+
+    def copy(self) -> DigestCache:
+        """Return one that goes its own way from here; cheap, because what is kept of chunks is never changed."""
+        other = DigestCache()
+        other._layout, other._chunks, other._digests = self._layout.copy(), self._chunks.copy(), self._digests.copy()
+        return other
 
     def digest(self, tensors: Tensors, touched: Mapping[str, Rows | None]) -> str:
         """Return the digest of `tensors`.
@@ -91,7 +99,7 @@ class DigestCache:
         for name in self._layout.keys() - tensors.keys():
             del self._layout[name], self._chunks[name], self._digests[name]
         for name, tensor in tensors.items():
-            layout = (dtype_name(tensor.dtype), tensor.shape)
+            layout = (tensor.dtype, tensor.shape)
             if self._layout.get(name) != layout:
                 self._hash(name, canonical(tensor), None)
                 self._layout[name] = layout
@@ -101,11 +109,13 @@ class DigestCache:
 
     def _hash(self, name: str, tensor: NDArray[np.generic], rows: Rows | None) -> None:
         if rows is None or tensor.ndim == 0 or tensor.size == 0:
-            self._chunks[name] = _chunk_digests(tensor, range(_chunk_count(tensor)))
+            self._chunks[name] = b"".join(_chunk_digests(tensor, range(_chunk_count(tensor))))
         else:
             indexes = _chunks_of_rows(tensor, rows)
+            chunks = bytearray(self._chunks[name])
             for index, chunk in zip(indexes, _chunk_digests(tensor, indexes), strict=True):
-                self._chunks[name][index] = chunk
+                chunks[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES] = chunk
+            self._chunks[name] = chunks
         self._digests[name] = _tensor_digest(name, tensor, self._chunks[name])
 
 
@@ -128,13 +138,16 @@ def _chunks_of_rows(tensor: NDArray[np.generic], rows: Rows) -> list[int]:
     marks = np.zeros(_chunk_count(tensor) + 1, np.int64)
     np.add.at(marks, first, 1)
     np.add.at(marks, last + 1, -1)
-    return [int(index) for index in np.flatnonzero(np.cumsum(marks[:-1]))]
+    indexes: list[int] = np.flatnonzero(np.cumsum(marks[:-1])).tolist()
+    return indexes
 
 
-def _tensor_digest(name: str, tensor: NDArray[np.generic], chunks: Iterable[bytes]) -> bytes:
+def _tensor_digest(name: str, tensor: NDArray[np.generic], chunks: bytes | bytearray) -> bytes:
     shape = struct.pack(f"<I{tensor.ndim}Q", tensor.ndim, *tensor.shape)
     head = b"rheostat-tensor/1\0" + _text(name) + _text(dtype_name(tensor.dtype)) + shape
-    return hashlib.sha256(head + b"".join(chunks)).digest()
+    digest = hashlib.sha256(head)
+    digest.update(chunks)
+    return digest.digest()
 
 
 def _combine(digests: Mapping[str, bytes]) -> str:

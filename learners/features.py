@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,10 +50,22 @@ def batch_from_columns(
     return Batch(
         schema_id=schema.id,
         numeric=numbers,
-        categorical=_hashes(schema, categorical, rows),
+        categorical=hash_columns(schema, categorical, rows),
         label=_side("label", label, rows, 0.0, maximum=1.0),
         weight=_side("weight", weight, rows, 1.0, maximum=np.inf),
     )
+
+
+def hash_columns(schema: FeatureSchema, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint64]:
+    """Return the hashes (rows, len(schema.categorical)) of one sequence of texts for each categorical feature."""
+    if len(columns) != len(schema.categorical):
+        raise ValueError(f"{len(columns)} categorical features, expected {len(schema.categorical)}")
+    hashes = np.empty((rows, len(columns)), np.uint64)
+    for index, (name, column) in enumerate(zip(schema.categorical, columns, strict=True)):
+        if len(column) != rows:
+            raise ValueError(f"categorical feature {name!r}: {len(column)} values for {rows} rows")
+        hashes[:, index] = np.fromiter(map(hash_value, repeat(name), column), np.uint64, rows)
+    return hashes
 
 
 def select(batch: Batch, rows: NDArray[np.generic] | slice) -> Batch:
@@ -79,17 +92,6 @@ def _check_finite(schema: FeatureSchema, numbers: Floats) -> None:
     row, column = (int(index) for index in np.argwhere(~finite)[0])
     name, count = schema.numeric[column], int((~finite[:, column]).sum())
     raise ValueError(f"numeric feature {name!r}: {count} of {len(numbers)} values are not finite, first in row {row}")
-
-
-def _hashes(schema: FeatureSchema, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint64]:
-    if len(columns) != len(schema.categorical):
-        raise ValueError(f"{len(columns)} categorical features, expected {len(schema.categorical)}")
-    hashes = np.zeros((rows, len(columns)), np.uint64)
-    for index, (name, column) in enumerate(zip(schema.categorical, columns, strict=True)):
-        if len(column) != rows:
-            raise ValueError(f"categorical feature {name!r}: {len(column)} values for {rows} rows")
-        hashes[:, index] = [hash_value(name, value) for value in column]
-    return hashes
 
 
 def _side(name: str, values: ArrayLike | None, rows: int, default: float, maximum: float) -> Floats:

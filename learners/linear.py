@@ -76,7 +76,8 @@ class RiverLinear:
         self._rows = _Rows(self._settings.batch_rows, self._names)
         self._model = _model(self._settings, columns)
         self._learned_rows = self._steps = self._undone = 0
-        self._import(np.zeros(columns), 0.0, 0, {name: np.zeros(columns) for name in self._state_names})
+        self._weights: Floats = np.zeros(columns)
+        self._import(self._weights, 0.0, 0, {name: np.zeros(columns) for name in self._state_names})
 
     @property
     def schema(self) -> FeatureSchema:
@@ -100,15 +101,14 @@ class RiverLinear:
 
     def predict(self, batch: Batch) -> Floats:
         """Return the probability of a positive label, float64 (rows,); waiting rows have no part in it."""
-        scale, weights = self._scale.frozen(), self._weights()
-        bins = self._settings.categorical_bins
-        return LinearPredictor(self._schema, bins, scale, weights, float(self._model.intercept)).predict(batch)
+        scale, bins = self._scale.frozen(), self._settings.categorical_bins
+        return LinearPredictor(self._schema, bins, scale, self._weights, float(self._model.intercept)).predict(batch)
 
     def parameters(self) -> Tensors:
         """Return what `predictors.predictor("linear/1", ...)` needs."""
         return {
             "bins": np.array([self._settings.categorical_bins], np.uint64),
-            "weights": self._weights(),
+            "weights": self._weights.copy(),
             "intercept": np.array([float(self._model.intercept)]),
             **self._scale.frozen().tensors(),
         }
@@ -117,7 +117,7 @@ class RiverLinear:
         """Return the full state, including rows that wait for their micro-batch."""
         counters = [self._learned_rows, self._steps, self._undone, int(self._model.optimizer.n_iterations)]
         tensors = {
-            "weights": self._weights(),
+            "weights": self._weights.copy(),
             "intercept": np.array([float(self._model.intercept)]),
             "counters": np.array(counters, np.int64),
             "settings": settings_tensor(asdict(self._settings)),
@@ -152,14 +152,14 @@ class RiverLinear:
         self._pending.restore(tensors)
 
     def _step(self, batch: Batch) -> None:
-        inputs = one_hot(batch, self._settings.categorical_bins)
-        self._scale.update(inputs)
+        inputs = self._scale.update(one_hot(batch, self._settings.categorical_bins))
         self._learned_rows += len(batch)
-        before = self._weights(), float(self._model.intercept), int(self._model.optimizer.n_iterations)
+        before = self._weights, float(self._model.intercept), int(self._model.optimizer.n_iterations)
         state = {name: self._state(name) for name in self._state_names}
         weight = np.minimum(batch.weight, self._settings.weight_max)
         with np.errstate(all="ignore"):
-            self._model.learn_many(*self._rows.fill(self._scale.frozen().apply(inputs), batch.label, weight))
+            self._model.learn_many(*self._rows.fill(inputs, batch.label, weight))
+        self._weights = self._learned_weights()
         if self._sound():
             self._steps += 1
         else:
@@ -167,12 +167,12 @@ class RiverLinear:
             self._undone += 1
 
     def _sound(self) -> bool:
-        parameters = np.append(self._weights(), float(self._model.intercept))
         states_finite = all(np.isfinite(self._state(name)).all() for name in self._state_names)
-        # NaN passes no comparison.
-        return bool((np.abs(parameters) <= PARAMETER_MAX).all()) and states_finite
+        # NaN passes no comparison, and is the maximum of the weights it is among.
+        largest = float(np.abs(self._weights).max(initial=0.0))
+        return largest <= PARAMETER_MAX and abs(float(self._model.intercept)) <= PARAMETER_MAX and states_finite
 
-    def _weights(self) -> Floats:
+    def _learned_weights(self) -> Floats:
         weights = self._model.weights
         return np.array([weights[name] for name in self._names], np.float64)
 
@@ -182,6 +182,7 @@ class RiverLinear:
 
     def _import(self, weights: Floats, intercept: float, iterations: int, state: Tensors) -> None:
         """Put parameters into River's objects; River has no public way to set a linear model's weights."""
+        self._weights = weights.copy()
         for name, weight in zip(self._names, weights.tolist(), strict=True):
             self._model._weights[name] = weight
         self._model.intercept = intercept
@@ -194,25 +195,27 @@ class RiverLinear:
 class _Rows:
     """Arrays that River sees as a frame and two series.
 
-    Making and wrapping frames costs River four times as much as the step itself, so for full micro-batches one
-    frame is made once over arrays that are written anew for every step.
+    Making and wrapping frames costs River more than the step itself, so there is one for each size of a micro-batch,
+    made when that size first occurs, over arrays that are written anew for every step.
     """
 
     def __init__(self, rows: int, names: list[str]) -> None:
-        self._names = names
+        self._columns = pd.Index(names, dtype=object)
         self._arrays = np.zeros((rows, len(names))), np.zeros(rows), np.zeros(rows)
-        self._wrapped = self._wrap(*self._arrays)
+        self._wrapped: dict[int, tuple[Any, Any, Any]] = {}
 
     def fill(self, inputs: Floats, label: Floats, weight: Floats) -> tuple[Any, Any, Any]:
         """Return River's view of these rows, valid until the next call."""
-        if len(label) != len(self._arrays[1]):
-            return self._wrap(inputs, label, weight)
+        rows = len(label)
         for target, source in zip(self._arrays, (inputs, label, weight), strict=True):
-            target[...] = source
-        return self._wrapped
+            target[:rows] = source
+        if rows not in self._wrapped:
+            self._wrapped[rows] = self._wrap(rows)
+        return self._wrapped[rows]
 
-    def _wrap(self, inputs: Floats, label: Floats, weight: Floats) -> tuple[Any, Any, Any]:
-        frame = into_frame(pd.DataFrame(inputs, columns=self._names, copy=False))
+    def _wrap(self, rows: int) -> tuple[Any, Any, Any]:
+        inputs, label, weight = (array[:rows] for array in self._arrays)
+        frame = into_frame(pd.DataFrame(inputs, columns=self._columns, copy=False))
         return frame, into_series(pd.Series(label, copy=False)), into_series(pd.Series(weight, copy=False))
 
 

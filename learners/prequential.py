@@ -15,7 +15,7 @@ LOG_LOSS_CLIP = 1e-6
 LABEL_AGES = ("under 1m", "under 1h", "under 1d", "under 7d", "7d and over")
 """Buckets of the time from prediction to label, youngest first."""
 
-_AGE_ENDS_MS = (60_000, 3_600_000, 86_400_000, 604_800_000)
+_AGE_ENDS_MS = np.array([60_000, 3_600_000, 86_400_000, 604_800_000])
 _AGES = len(LABEL_AGES)
 _SUMS = ("weight_sum", "brier_sum", "brier_squared_sum", "log_loss_sum", "error_sum", "score_sum", "label_sum")
 
@@ -37,26 +37,28 @@ def cells(
         raise ValueError("score, label, weight, segment and label_age_ms must have one length")
     if not len(score):
         return []
-    segments = np.array(["" if name is None else name for name in segment], dtype=np.str_)
-    names, codes = np.unique(segments, return_inverse=True)
-    codes = codes * _AGES + label_age_codes(label_age_ms)
-    present, places = np.unique(codes, return_inverse=True)
-    columns = [np.bincount(places, values, len(present)).tolist() for values in _losses(score, label, weight)]
-    counts = np.bincount(places, minlength=len(present)).tolist()
+    texts = [name or "" for name in segment]
+    names = sorted(set(texts))
+    code_of = {name: code * _AGES for code, name in enumerate(names)}
+    codes = label_age_codes(label_age_ms) + np.fromiter(map(code_of.__getitem__, texts), np.int64, len(texts))
+    counts = np.bincount(codes, minlength=len(names) * _AGES)
+    present = np.flatnonzero(counts)
+    sums = [np.bincount(codes, each, len(counts))[present].tolist() for each in _losses(score, label, weight)]
+    found = zip(present.tolist(), counts[present].tolist(), zip(*sums, strict=True), strict=True)
     return [
         {
-            "segment": str(names[code // _AGES]),
+            "segment": names[code // _AGES],
             "label_age": LABEL_AGES[code % _AGES],
             "count": count,
-            **dict(zip(_SUMS, sums, strict=True)),
+            **dict(zip(_SUMS, of_cell, strict=True)),
         }
-        for code, count, sums in zip(present.tolist(), counts, zip(*columns, strict=True), strict=True)
+        for code, count, of_cell in found
     ]
 
 
 def label_age_codes(label_age_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the index in `LABEL_AGES` of each age; a negative age (clocks disagree) counts as the youngest."""
-    return np.searchsorted(np.array(_AGE_ENDS_MS), label_age_ms, side="right").astype(np.int64)
+    return _AGE_ENDS_MS.searchsorted(label_age_ms, side="right")
 
 
 def roc_auc(score: Floats, label: Floats) -> float | None:

@@ -33,7 +33,10 @@ class Scale:
 
     def apply(self, inputs: Floats) -> Floats:
         """Return the model's inputs for raw inputs (rows, columns); always finite for finite ones."""
-        shaped = shape_inputs(inputs, self.signed_log)
+        return self.standardise(shape_inputs(inputs, self.signed_log))
+
+    def standardise(self, shaped: Floats) -> Floats:
+        """Return the model's inputs for those that `shape_inputs` gave, in their place."""
         np.subtract(shaped, self.mean, out=shaped)
         np.multiply(shaped, self.factor, out=shaped)
         np.minimum(shaped, self.clip, out=shaped)
@@ -64,9 +67,10 @@ class RunningScale:
         self._count = 0.0
         self._mean = np.zeros(columns)
         self._squares = np.zeros(columns)
+        self._frozen: Scale | None = None
 
-    def update(self, inputs: Floats) -> None:
-        """Count raw inputs (rows, columns) in; at least one row."""
+    def update(self, inputs: Floats) -> Floats:
+        """Count raw inputs (rows, columns) in, at least one row, and return them as the model's inputs as of then."""
         shaped = shape_inputs(inputs, self._signed_log)
         rows = float(shaped.shape[0])
         total = self._count + rows
@@ -76,9 +80,16 @@ class RunningScale:
         self._squares += np.einsum("ij,ij->j", centred, centred) + gap * gap * (self._count * rows / total)
         self._mean += gap * (rows / total)
         self._count = total
+        self._frozen = None
+        return self.frozen().standardise(shaped)
 
     def frozen(self) -> Scale:
         """Return the transformation as of now."""
+        if self._frozen is None:
+            self._frozen = self._freeze()
+        return self._frozen
+
+    def _freeze(self) -> Scale:
         deviation = np.sqrt(self._squares / max(self._count, 1.0))
         varies = deviation > CONSTANT_BELOW * np.abs(self._mean)
         factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
@@ -98,7 +109,7 @@ class RunningScale:
         count = float(take(tensors, "running.count", np.float64, (1,))[0])
         mean = take(tensors, "running.mean", np.float64, columns).copy()
         self._squares = take(tensors, "running.squares", np.float64, columns).copy()
-        self._count, self._mean = count, mean
+        self._count, self._mean, self._frozen = count, mean, None
 
 
 def shape_inputs(inputs: Floats, signed_log: bool) -> Floats:

@@ -1,32 +1,37 @@
-"""Blocks of `examples` as batches a learner takes."""
+"""Blocks of `examples` as a batch that a learner takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numba import types
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema
-from rheostat.learners.features import batch_from_columns, select
+from rheostat.learners.features import hash_columns, select
+from rheostat.streams.compiled import BYTES, FLOATS, INTS, compiled
 from rheostat.streams.engine.block import Block
-from rheostat.streams.own_records import decode_own
+from rheostat.streams.models.manifest import TrainingRange
+from rheostat.streams.own_records import decode_all_own
 
 Offsets = NDArray[np.int64]
+_BOOLS = types.Array(types.boolean, 1, "C")
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The examples of one run that are for one feature set; all columns have the same length.
+    """The examples of some runs that are for one feature set, in order; all columns have the same length.
 
-    `end` is the offset after the run as read, so a run without any such example still moves on.
+    `runs` say where they come from and how many of each run these are. The end of one is the offset after the run as
+    read, so a run without any such example still moves on.
     """
 
-    partition: int
-    start: int
-    end: int
+    runs: tuple[TrainingRange, ...]
     offsets: Offsets
     records: pa.RecordBatch
     batch: Batch
@@ -34,68 +39,109 @@ class Examples:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def within(self, start: int, end: int) -> Examples:
-        """Return the part with offsets in [start, end)."""
-        rows = np.flatnonzero((self.offsets >= start) & (self.offsets < end))
-        return self._take(rows, max(start, self.start), min(end, self.end))
+    @property
+    def filled(self) -> tuple[TrainingRange, ...]:
+        """The runs that have examples here."""
+        return tuple(run for run in self.runs if run.count)
 
-    def row(self, index: int) -> Examples:
-        """Return one example."""
-        offset = int(self.offsets[index])
-        return self._take(np.asarray([index]), offset, offset + 1)
+    def within(self, start: int, end: int) -> Examples:
+        """Return the part of a single run with offsets in [start, end)."""
+        (run,) = self.runs
+        first, last = np.searchsorted(self.offsets, (start, max(start, end))).tolist()
+        part = replace(run, start=max(start, run.start), end=min(end, run.end), count=last - first)
+        records = self.records.slice(first, last - first)
+        return Examples((part,), self.offsets[first:last], records, select(self.batch, slice(first, last)))
 
     def without(self, start: int, end: int | None) -> list[Examples]:
-        """Return what is left when offsets in [start, end) are taken out, in at most two runs."""
-        before = self.within(self.start, min(start, self.end))
-        after = self.within(max(end, self.start), self.end) if end is not None else None
+        """Return what is left of a single run when offsets in [start, end) are taken out, in at most two runs."""
+        (run,) = self.runs
+        before = self.within(run.start, min(start, run.end))
+        after = self.within(max(end, run.start), run.end) if end is not None else None
         return [part for part in (before, after) if part is not None and len(part)]
 
-    def _take(self, rows: NDArray[np.intp], start: int, end: int) -> Examples:
-        records = self.records.take(pa.array(rows))
-        return Examples(self.partition, start, end, self.offsets[rows], records, select(self.batch, rows))
 
-
-def decode_examples(block: Block, schema: FeatureSchema) -> Examples:
-    """Decode a block of `examples` and keep those a learner of this feature set can learn from.
+def decode_examples(blocks: Sequence[Block], schema: FeatureSchema) -> Examples:
+    """Decode blocks of `examples`, at least one, and keep those a learner of this feature set can learn from.
 
     Examples of other feature sets are left out, and so are those that do not fit the schema (wrong number of features,
     not finite, label outside [0, 1]): whoever wrote the prediction got them wrong, and no learner may fall over them.
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
-    records = decode_own(block)
-    offsets = np.asarray(block.offsets, dtype=np.int64)
-    usable = _usable(records, schema)
+    records = decode_all_own(blocks)
+    offsets = np.array([each for block in blocks for each in block.offsets], np.int64)
+    usable = _usable_rows(records, schema)
+    counts = [len(block) for block in blocks]
     if not usable.all():
-        rows = np.flatnonzero(usable)
-        offsets, records = offsets[rows], records.take(pa.array(rows))
-    return Examples(
-        block.partition, int(block.offsets[0]), block.next_offset, offsets, records, _batch(records, schema)
+        counts = [int(part.sum()) for part in np.split(usable, list(accumulate(counts))[:-1])]
+        offsets, records = offsets[usable], records.filter(pa.array(usable))
+    runs = tuple(
+        TrainingRange(block.partition, block.offsets[0], block.next_offset, count)
+        for block, count in zip(blocks, counts, strict=True)
     )
+    return Examples(runs, offsets, records, _batch(records, schema))
 
 
-def _usable(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.bool_]:
-    ours = pc.equal(records.column("feature_set"), schema.id)
-    for name, width in (("numeric", len(schema.numeric)), ("categorical", len(schema.categorical))):
-        ours = pc.and_(ours, pc.equal(pc.list_value_length(records.column(name)), width))
-    usable = np.asarray(ours.to_numpy(zero_copy_only=False), dtype=np.bool_)
-    numeric = records.column("numeric")
-    finite = np.isfinite(np.asarray(numeric.flatten(), dtype=np.float64))
-    if not finite.all():
-        parents = np.asarray(pc.list_parent_indices(numeric), dtype=np.int64)
-        usable[parents[~finite]] = False
-    label, weight = (np.asarray(records.column(name), dtype=np.float64) for name in ("label", "weight"))
-    return usable & (label >= 0.0) & (label <= 1.0) & (weight >= 0.0) & np.isfinite(weight)
+def _usable_rows(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.bool_]:
+    ids, numeric, categorical = (records.column(name) for name in ("feature_set", "numeric", "categorical"))
+    _, ends, letters = ids.buffers()
+    usable: NDArray[np.bool_] = _usable(
+        np.frombuffer(ends, np.int32),
+        np.frombuffer(letters or b"", np.uint8),
+        np.frombuffer(schema.id.encode(), np.uint8),
+        _array(numeric.offsets),
+        _array(numeric.values),
+        len(schema.numeric),
+        _array(categorical.offsets),
+        len(schema.categorical),
+        _array(records.column("label")),
+        _array(records.column("weight")),
+    )
+    return usable
+
+
+@compiled(_BOOLS(INTS, BYTES, BYTES, INTS, FLOATS, types.int64, INTS, types.int64, FLOATS, FLOATS))
+def _usable(
+    id_ends: Any,
+    id_letters: Any,
+    wanted: Any,
+    numeric_ends: Any,
+    numeric: Any,
+    numeric_width: int,
+    categorical_ends: Any,
+    categorical_width: int,
+    label: Any,
+    weight: Any,
+) -> Any:
+    usable = np.zeros(len(label), np.bool_)
+    for row in range(len(label)):
+        id_at, at = id_ends[row], numeric_ends[row]
+        if (
+            id_ends[row + 1] - id_at != len(wanted)
+            or numeric_ends[row + 1] - at != numeric_width
+            or categorical_ends[row + 1] - categorical_ends[row] != categorical_width
+            or not (0.0 <= label[row] <= 1.0 and 0.0 <= weight[row] < np.inf)
+        ):
+            continue
+        same, finite = True, True
+        for index in range(len(wanted)):
+            same &= id_letters[id_at + index] == wanted[index]
+        for index in range(numeric_width):
+            finite &= np.isfinite(numeric[at + index])
+        usable[row] = same and finite
+    return usable
 
 
 def _batch(records: pa.RecordBatch, schema: FeatureSchema) -> Batch:
-    rows = records.num_rows
-    numeric = np.asarray(records.column("numeric").flatten(), dtype=np.float64).reshape(rows, len(schema.numeric))
-    texts = records.column("categorical").flatten().to_pylist()
-    width = len(schema.categorical)
-    return batch_from_columns(
-        schema,
-        numeric,
-        [texts[index::width] for index in range(width)],
-        np.asarray(records.column("label"), dtype=np.float64),
-        np.asarray(records.column("weight"), dtype=np.float64),
+    rows, width = records.num_rows, len(schema.categorical)
+    texts = records.column("categorical").flatten().to_pylist() if width else []
+    return Batch(
+        schema.id,
+        _array(records.column("numeric").flatten()).reshape(rows, len(schema.numeric)),
+        hash_columns(schema, [texts[index::width] for index in range(width)], rows),
+        _array(records.column("label")),
+        _array(records.column("weight")),
     )
+
+
+def _array(column: pa.Array) -> Any:
+    return column.to_numpy(zero_copy_only=True)

@@ -97,4 +97,4 @@ def _read(log: Log, ranges: list[TrainingRange], number: int, learner: Learner) 
     mine = [each for each in ranges if each.partition == number]
     start, end = min(each.start for each in mine), max(each.end for each in mine)
     blocks = log.read(catalogue.EXAMPLES, number, start_offset=start, end_offset=end)
-    return [decode_examples(block, learner.schema) for block in blocks]
+    return [decode_examples([block], learner.schema) for block in blocks]

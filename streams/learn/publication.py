@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
 
-from rheostat.learners.contract import Learner
-from rheostat.learners.digest import tensors_digest
+from rheostat.learners.contract import KnowsTouchedRows, Learner
+from rheostat.learners.digest import Rows, tensors_digest
+from rheostat.learners.features import select
 from rheostat.streams.learn.examples import Examples
 from rheostat.streams.learn.settings import LearnSettings
 from rheostat.streams.learn.state import SavedState, state_records
 from rheostat.streams.models.commands import Command
-from rheostat.streams.models.manifest import Facts, Probe, TrainingRange
+from rheostat.streams.models.manifest import Facts, Probe
 from rheostat.streams.models.signing import Signer
 from rheostat.streams.models.update import Published, build_update
 from rheostat.streams.models.version import Version
@@ -35,9 +36,9 @@ class Publisher:
     def __init__(self, settings: LearnSettings, signer: Signer, learner: Learner) -> None:
         self._settings = settings
         self._signer = signer
-        self._learner = learner
         self._parent: Published | None = None
-        self._probes: tuple[tuple[Examples, int], ...] = ()
+        self.restart(learner)
+        self._newest: Examples | None = None
         family = learner.kind.partition("/")[0]
         self._libraries = {name: library_version(name) for name in LIBRARIES.get(family, ())}
 
@@ -46,24 +47,26 @@ class Publisher:
         tensors = self._learner.parameters()
         assert tensors_digest(tensors) == digest
         self._parent = Published(digest, tensors)
+        self._touched_rows()
 
     def restart(self, learner: Learner) -> None:
         """Publish for another learner from now on; its first version is a base."""
         self._learner = learner
+        self._tracked = learner if isinstance(learner, KnowsTouchedRows) else None
         self._parent = None
 
     def publish(
         self,
         version: Version,
         offsets: Mapping[int, int],
-        runs: Sequence[Examples],
+        learned: Sequence[Examples],
         examples_total: int,
         loss: float | None,
         now_ms: int,
         command: Command | None,
     ) -> Made:
         """Return the records of the version that the learner now is."""
-        self._choose_probes(runs)
+        self._newest = learned[-1] if learned else self._newest
         base = version.sequence % self._settings.base_every == 0
         facts = Facts(
             model=self._settings.model,
@@ -72,15 +75,21 @@ class Publisher:
             schema=self._learner.schema,
             published_at_ms=now_ms,
             offsets=offsets,
-            training=tuple(TrainingRange(run.partition, run.start, run.end, len(run)) for run in runs),
+            training=tuple(run for part in learned for run in part.filled),
             examples_total=examples_total,
             metrics={} if loss is None else {"brier": loss},
             libraries=self._libraries if base else {},
             probes=self._scored_probes() if base else (),
             command_id=None if command is None else command.command_id,
         )
-        parent = None if base else self._parent
-        built = build_update(facts, self._learner.parameters(), parent, self._signer, self._settings.chunk_bytes_max)
+        built = build_update(
+            facts,
+            self._learner.parameters(),
+            None if base else self._parent,
+            self._signer,
+            self._settings.chunk_bytes_max,
+            touched=self._touched_rows(),
+        )
         self._parent = built.published
         return Made(built.manifest.kind, built.records, self._states(version, offsets))
 
@@ -90,18 +99,16 @@ class Publisher:
         state = SavedState(self._settings.model, version, self._learner.snapshot(), offsets)
         return state_records(state, self._settings.chunk_bytes_max)
 
-    def _choose_probes(self, runs: Sequence[Examples]) -> None:
-        """Take the first rows of the newest examples, so that probes look like what is being served."""
-        if runs:
-            newest = runs[-1]
-            self._probes = tuple((newest, row) for row in range(min(len(newest), self._settings.probes_max)))
+    def _touched_rows(self) -> Mapping[str, Rows]:
+        """Return the rows that changed since the last call, of those parameters where the learner knows it."""
+        return {} if self._tracked is None else self._tracked.touched_rows()
 
     def _scored_probes(self) -> tuple[Probe, ...]:
-        scored = []
-        for run, row in self._probes:
-            one = run.row(row)
-            score = float(self._learner.predict(one.batch)[0])
-            numeric = tuple(one.records.column("numeric")[0].as_py())
-            categorical = tuple(one.records.column("categorical")[0].as_py())
-            scored.append(Probe(numeric, categorical, score))
-        return tuple(scored)
+        """Take the first rows of the newest examples, so that probes look like what is being served."""
+        if self._newest is None:
+            return ()
+        rows = slice(0, self._settings.probes_max)
+        scores = self._learner.predict(select(self._newest.batch, rows)).tolist()
+        records = self._newest.records.slice(0, len(scores))
+        columns = records.column("numeric").to_pylist(), records.column("categorical").to_pylist(), scores
+        return tuple(Probe(tuple(numbers), tuple(texts), score) for numbers, texts, score in zip(*columns, strict=True))

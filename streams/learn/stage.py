@@ -14,7 +14,7 @@ from rheostat.learners.contract import Learner
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
-from rheostat.streams.engine.stage import Log, Output
+from rheostat.streams.engine.stage import EachOnItsOwn, Log, Output
 from rheostat.streams.learn import evaluation
 from rheostat.streams.learn.examples import Examples, decode_examples
 from rheostat.streams.learn.history import partition_of, restore_version
@@ -30,7 +30,7 @@ FIRST = Version(0, 0)
 TICK_MS = 100
 
 
-class LearnStage:
+class LearnStage(EachOnItsOwn):
     """Learns one model. `new_learner` returns an untrained learner, always in the same state."""
 
     assignment: Literal["group", "static"] = "static"
@@ -102,51 +102,54 @@ class LearnTask:
 
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
         """Obey commands, then test and learn examples; publish what came of it."""
+        status_due = now_ms - self._status_at_ms >= self.settings.status_interval_ms
+        if not (blocks or status_due or self.progress.version is None):
+            return Output()
         self._out = {}
         if self.progress.version is None:
             self._publish(FIRST, [], now_ms, None)
         for command in self._commands(blocks, now_ms):
             self._obey(command, now_ms)
-        runs = [decode_examples(block, self.learner.schema) for block in blocks if block.topic == catalogue.EXAMPLES]
-        self._take(runs, now_ms)
-        if now_ms - self._status_at_ms >= self.settings.status_interval_ms:
+        if own := [block for block in blocks if block.topic == catalogue.EXAMPLES]:
+            self._take(decode_examples(own, self.learner.schema), now_ms)
+        if status_due:
             self._say_status(None, now_ms)
         self.progress = replace(self.progress, commits=self.progress.commits + 1)
         return Output(self._written(now_ms), self.progress.dumps())
 
-    def _take(self, runs: Sequence[Examples], now_ms: int) -> None:
+    def _take(self, examples: Examples, now_ms: int) -> None:
         frozen = self.progress.frozen
-        if any(len(run) for run in runs):
+        if len(examples):
             assert self.progress.version is not None
             tested = evaluation.evaluate(
-                self.settings.model, self.progress.version, self.learner, runs, learned=not frozen, now_ms=now_ms
+                self.settings.model, self.progress.version, self.learner, examples, learned=not frozen, now_ms=now_ms
             )
             self.loss = evaluation.mean_brier(tested)
-            self.tested += sum(len(run) for run in runs)
+            self.tested += len(examples)
             self._write(catalogue.EVALUATIONS, self.settings.model.encode(), evaluation.encode(tested))
-        for run in runs:
+        for run in examples.runs:
             self._offsets[run.partition] = run.end
         if not frozen:
-            self._learn(runs, now_ms, None)
+            self._learn([examples], now_ms, None)
 
-    def _learn(self, runs: Sequence[Examples], now_ms: int, command: Command | None) -> None:
-        """Learn runs and publish the version that follows, unless there was nothing to learn."""
-        filled = [run for run in runs if len(run)]
+    def _learn(self, parts: Sequence[Examples], now_ms: int, command: Command | None) -> None:
+        """Learn examples and publish the version that follows, unless there was nothing to learn."""
+        filled = [part for part in parts if len(part)]
         if not filled:
             return
-        for run in filled:
-            self.learner.learn(run.batch)
+        for part in filled:
+            self.learner.learn(part.batch)
         self.learner.flush()
         before = self.progress.version
         assert before is not None
-        count = sum(len(run) for run in filled)
+        count = sum(map(len, filled))
         self.learned += count
         self.progress = replace(self.progress, examples_total=self.progress.examples_total + count)
         self._publish(before.next(), filled, now_ms, command)
 
-    def _publish(self, version: Version, runs: Sequence[Examples], now_ms: int, command: Command | None) -> None:
+    def _publish(self, version: Version, learned: Sequence[Examples], now_ms: int, command: Command | None) -> None:
         made = self._publisher.publish(
-            version, self._offsets, runs, self.progress.examples_total, self.loss, now_ms, command
+            version, self._offsets, learned, self.progress.examples_total, self.loss, now_ms, command
         )
         self._out.setdefault(catalogue.MODELS, []).extend(made.updates)
         self._out.setdefault(catalogue.MODELS_STATE, []).extend(made.states)
@@ -256,9 +259,9 @@ def _tail(
         if since >= until:
             continue
         for block in log.read(catalogue.EXAMPLES, number, start_offset=since, end_offset=until):
-            runs = [decode_examples(block, learner.schema)]
+            parts = [decode_examples([block], learner.schema)]
             for each in exclude:
                 if each.partition == number:
                     excluded_until = None if each.end < 0 else each.end
-                    runs = [part for run in runs for part in run.without(each.start, excluded_until)]
-            yield from runs
+                    parts = [left for part in parts for left in part.without(each.start, excluded_until)]
+            yield from parts

@@ -6,13 +6,13 @@ Only contents may change: names, types and shapes are those of the model, and an
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import Tensors
-from rheostat.learners.digest import DigestCache
+from rheostat.learners.digest import DigestCache, Rows
 
 ROWS = "#rows"
 VALUES = "#values"
@@ -26,12 +26,18 @@ def same_layout(a: Tensors, b: Tensors) -> bool:
     return a.keys() == b.keys() and all(_layout(a[name]) == _layout(b[name]) for name in a)
 
 
-def difference(new: Tensors, previous: Tensors) -> dict[str, NDArray[np.generic]]:
-    """Return what turns `previous` into `new`, to the bit; both have the same layout."""
+def difference(
+    new: Tensors, previous: Tensors, touched: Mapping[str, Rows] | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """Return what turns `previous` into `new`, to the bit; both have the same layout.
+
+    touched: by tensor, all rows that may differ, rising. Tensors that are not named are compared.
+    """
+    known = touched or {}
     changed: dict[str, NDArray[np.generic]] = {}
     for name, tensor in new.items():
-        rows = _touched(tensor, previous[name])
-        if rows is None or not len(rows):
+        rows = known[name] if name in known else _touched(tensor, previous[name])
+        if not len(rows):
             continue
         if tensor.ndim and len(rows) * (_ROW_BYTES + tensor[0].nbytes) + _HEADER_BYTES < tensor.nbytes:
             changed[name + ROWS] = rows
@@ -77,12 +83,12 @@ def digest_after(tensors: Tensors, changes: Tensors | None, before: DigestCache 
     if before is None or changes is None:
         fresh = DigestCache()
         return fresh.digest(tensors, {}), fresh
-    after = deepcopy(before)
+    after = before.copy()
     return after.digest(tensors, _touched_by(changes)), after
 
 
-def _touched_by(changes: Tensors) -> dict[str, NDArray[np.int64] | None]:
-    touched: dict[str, NDArray[np.int64] | None] = {}
+def _touched_by(changes: Tensors) -> dict[str, Rows | None]:
+    touched: dict[str, Rows | None] = {}
     for name, tensor in changes.items():
         if name.endswith(ROWS):
             touched.setdefault(name.removesuffix(ROWS), tensor.astype(np.int64))
@@ -105,21 +111,21 @@ def _with_rows(
     return result
 
 
-def _touched(new: NDArray[np.generic], previous: NDArray[np.generic]) -> NDArray[np.int64] | None:
-    """Return the rows whose bytes differ (0 and -0 do, equal NaNs do not); None when there is nothing to differ."""
-    if not new.size:
-        return None
-    differs = _bits(new) != _bits(previous)
-    return np.flatnonzero(differs.any(axis=1)).astype(np.int64)
+def _touched(new: NDArray[np.generic], previous: NDArray[np.generic]) -> Rows:
+    """Return the rows whose bytes differ (0 and -0 do, equal NaNs do not)."""
+    places = np.flatnonzero(_bits(new) != _bits(previous))
+    if new.ndim < 2 or not len(places):
+        return places
+    rows = places // (new.size // len(new))
+    return rows[np.diff(rows, prepend=-1) > 0]
 
 
 def _bits(tensor: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
-    flat = np.ascontiguousarray(tensor).reshape(len(tensor) if tensor.ndim else 1, -1)
-    return flat.view(f"u{tensor.dtype.itemsize}")
+    return np.ascontiguousarray(tensor).reshape(-1).view(f"u{tensor.dtype.itemsize}")
 
 
-def _layout(tensor: NDArray[np.generic]) -> tuple[str, tuple[int, ...]]:
-    return tensor.dtype.str, tensor.shape
+def _layout(tensor: NDArray[np.generic]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    return tensor.dtype, tensor.shape
 
 
 def _words(tensor: NDArray[np.generic]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rheostat.learners.contract import FeatureSchema
@@ -129,7 +129,16 @@ def encode_manifest(manifest: Manifest) -> bytes:
             "payload_bytes": manifest.payload_bytes,
             "chunks": manifest.chunks,
             "offsets": [{"partition": number, "offset": at} for number, at in sorted(facts.offsets.items())],
-            "training": [asdict(each) for each in facts.training],
+            "training": [
+                {
+                    "partition": each.partition,
+                    "start": each.start,
+                    "end": each.end,
+                    "count": each.count,
+                    "learned": each.learned,
+                }
+                for each in facts.training
+            ],
             "examples_total": facts.examples_total,
             "metrics": dict(facts.metrics),
             "libraries": dict(facts.libraries),

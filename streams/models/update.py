@@ -7,13 +7,13 @@ over its manifest is verified, and no tensors before all chunks together have th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rheostat.learners import tensorfile
 from rheostat.learners.contract import Tensors
-from rheostat.learners.digest import DigestCache
+from rheostat.learners.digest import DigestCache, Rows
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.models.delta import difference, digest_after, same_layout
 from rheostat.streams.models.manifest import Facts, Manifest, decode_manifest, encode_manifest
@@ -27,7 +27,8 @@ _BROKEN = ("chunks", "payload", "tensors")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The version a delta builds on: complete tensors and their digest. The arrays must not change afterwards.
+    """The version a delta builds on: complete tensors and their digest. The arrays must not change afterwards, except
+    those whose touched rows are told with the next update.
 
     `digests` saves hashing again what a delta leaves as it was; without it the next update hashes everything once.
     """
@@ -55,15 +56,17 @@ def build_update(
     parent: Published | None,
     signer: Signer,
     chunk_bytes_max: int = CHUNK_BYTES_MAX,
+    touched: Mapping[str, Rows] | None = None,
 ) -> BuiltUpdate:
     """Build the update that makes a server's tensors equal `tensors`, and sign it.
 
     Without `parent` it is a base with all tensors; with one it is a delta, unless names, types or shapes changed. A
     delta is never larger than a base. Every record repeats the manifest and holds at most `chunk_bytes_max` bytes.
+    touched: by tensor, all rows that may differ from the parent's; the other tensors are compared with it.
     """
     if parent is not None and not same_layout(tensors, parent.tensors):
         parent = None
-    changes = None if parent is None else difference(tensors, parent.tensors)
+    changes = None if parent is None else difference(tensors, parent.tensors, touched)
     digest, digests = digest_after(tensors, changes, None if parent is None else parent.digests)
     published = Published(digest, tensors, digests)
     payload = tensorfile.dump(tensors if changes is None else changes)

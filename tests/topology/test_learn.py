@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rheostat.learners.contract import Learner
+from rheostat.learners.deep import DeepSettings, HashedMLP
 from rheostat.learners.digest import tensors_digest
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.schemas import catalogue
@@ -32,10 +35,19 @@ KEYS = KeyRing.of(LEARNER, MONITOR)
 RECORDS_MAX = 16
 
 
+def linear() -> Learner:
+    return RiverLinear(SCHEMA, LinearSettings(batch_rows=4))
+
+
+def deep() -> Learner:
+    return HashedMLP(SCHEMA, DeepSettings(table_bits=7, dim=2, hidden=4, batch_rows=4))
+
+
 class World:
     """One learner of the model `toy`."""
 
-    def __init__(self, partitions: int = 2) -> None:
+    def __init__(self, partitions: int = 2, new_learner: Callable[[], Learner] = linear) -> None:
+        self.new_learner = new_learner
         self.clock = ManualClock()
         self.broker = MemoryBroker(self.clock, wait_ms=0)
         create_topics(self.broker, partitions, 1)
@@ -46,7 +58,7 @@ class World:
         """Start a learner; one that runs already is fenced, as after a kill."""
         stage = LearnStage(
             LearnSettings(model="toy", member="learner-toy", base_every=8, state_every=5),
-            lambda: RiverLinear(SCHEMA, LinearSettings(batch_rows=4)),
+            self.new_learner,
             LEARNER,
             KEYS,
         )
@@ -101,9 +113,37 @@ def test_every_version_a_server_rebuilds_is_the_learners() -> None:
 
 def digest_of_what_the_manifests_say(world: World) -> str:
     """Feed a bare learner what the versions say they learned, in their order."""
-    learner = RiverLinear(SCHEMA, LinearSettings(batch_rows=4))
+    learner = world.new_learner()
     replay(world.broker.log(), [each.manifest for each in world.versions()], learner)
     return tensors_digest(learner.parameters())
+
+
+def test_a_learner_that_tells_its_touched_rows_is_published_whole() -> None:
+    world = World(new_learner=deep)
+    world.run(2)
+    for number in range(6):
+        send_examples(world.producer, range(20 * number, 20 * number + 20))
+        world.run(3)
+        # Between two saved states and two bases: the next delta builds on what was learned again.
+        if number == 2:
+            world.start()
+    last = world.versions()[-1]
+    assert last.manifest.kind == "delta"
+    assert last.digest == tensors_digest(world.task().learner.parameters())
+    assert last.digest == digest_of_what_the_manifests_say(world)
+
+
+def test_a_tick_without_work_says_nothing() -> None:
+    world = World()
+    world.run(2)
+    send_examples(world.producer, range(20))
+    world.run(5)
+    task = world.task()
+    before, now_ms = task.progress, world.clock.now_ms()
+    assert not task.process([], now_ms + 1).records
+    assert task.progress == before
+    (status,) = task.process([], now_ms + task.settings.status_interval_ms).records
+    assert status.topic == catalogue.MODELS_STATUS
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rheostat.learners.checks import LAWS, LawBroken, check_learner
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner, Predictor, Snapshot, Tensors
@@ -116,6 +117,32 @@ class SharesHistory(RiverLinear):
         self.rows = np.array(snapshot.tensors["rows"], np.float64)
 
 
+class GivesAWindow(RiverLinear):
+    """Its parameters hold a read-only window on an array that goes on changing, which it does not say."""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        super().__init__(schema)
+        self.rows = np.zeros(1)
+
+    def learn(self, batch: Batch) -> None:
+        self.rows += float((batch.weight > 0.0).sum())
+        super().learn(batch)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        super().restore(snapshot)
+        self.rows = np.zeros(1)
+
+    def parameters(self) -> Tensors:
+        window = self.rows.view()
+        window.flags.writeable = False
+        return {**super().parameters(), "rows": window}
+
+
+class HidesWhatItTouched(RiverLinear):
+    def touched_rows(self) -> dict[str, NDArray[np.int64]]:
+        return {"weights": np.array([0])}
+
+
 class NamesItsInstances(RiverLinear):
     numbers = itertools.count()
 
@@ -169,6 +196,8 @@ BROKEN: list[tuple[type[RiverLinear], str]] = [
     (GivesAwayArrays, "parameters and snapshot are copies"),
     (ForgetsItsScale, "a restored learner continues exactly"),
     (SharesHistory, "a snapshot stays as it was taken"),
+    (GivesAWindow, "changes of parameters are told"),
+    (HidesWhatItTouched, "changes of parameters are told"),
     (NamesItsInstances, "equal state gives equal bytes"),
     (TakesAnything, "what is foreign is refused"),
     (TakesAnyBatch, "what is foreign is refused"),

@@ -77,6 +77,16 @@ def test_cache_equals_the_full_digest(dtype: str, shape: tuple[int, ...], edits:
         assert cache.digest(tensors, {"edited": rows}) == tensors_digest(tensors)
 
 
+def test_a_copy_goes_its_own_way() -> None:
+    table = np.zeros((1_000, 8))
+    cache = DigestCache()
+    before = cache.digest({"table": table}, {})
+    other = cache.copy()
+    table[700] = 1.0
+    assert other.digest({"table": table}, {"table": np.array([700])}) == tensors_digest({"table": table})
+    assert cache.digest({"table": table}, {}) == before
+
+
 def test_cache_hashes_only_what_is_touched() -> None:
     table = np.zeros((100_000, 8), np.float32)
     cache = DigestCache()

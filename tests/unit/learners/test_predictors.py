@@ -15,7 +15,7 @@ from river import linear_model, optim
 
 from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import FeatureSchema, Learner, Tensors
-from rheostat.learners.deep import DeepSettings, HashedMLP, forward
+from rheostat.learners.deep import DENSE, DeepSettings, HashedMLP, forward
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.learners.predictors import one_hot, predictor, sigmoid, table_rows
 from rheostat.learners.scaling import Scale
@@ -66,11 +66,12 @@ def test_mlp_scores_are_those_of_torch(schema: FeatureSchema) -> None:
     learner.learn(toy_batch(schema, 500, 3))
     test = toy_batch(schema, 40, 4)
     tensors = learner.parameters()
-    arrays = {name: torch.from_numpy(np.asarray(tensor)) for name, tensor in tensors.items()}
+    arrays = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
     scaled = Scale.from_tensors(tensors, len(schema.numeric)).apply(test.numeric).astype(np.float32)
     embedded = arrays["table"][torch.from_numpy(table_rows(test.categorical, 64))]
     present = torch.from_numpy(test.categorical != 0)
-    expected = torch.sigmoid(forward(torch.from_numpy(scaled), embedded, present, arrays)).numpy()
+    inputs = torch.cat([torch.from_numpy(scaled), (embedded * present.unsqueeze(-1)).flatten(1)], dim=1)
+    expected = torch.sigmoid(forward(inputs, *(arrays[name] for name in DENSE))).numpy()
     served = predictor(learner.kind, schema, tensors).predict(test)
     np.testing.assert_allclose(served, expected, rtol=0.0, atol=1e-6)
 
