@@ -30,16 +30,20 @@ Singles = NDArray[np.float32]
 _BINS_MAX = 1 << 16
 
 
-def predictor(kind: str, schema: FeatureSchema, tensors: Tensors) -> Predictor:
-    """Return what scores batches of `schema` with these parameters (copies are made).
+def predictor(kind: str, schema: FeatureSchema, tensors: Tensors, *, copy: bool = True) -> Predictor:
+    """Return what scores batches of `schema` with these parameters; without `copy` they must not change any more.
 
     Raises ValueError for an unknown kind, and for parameters that do not fit the schema or each other.
     """
     if kind == LINEAR:
-        return linear_predictor(schema, tensors)
+        return linear_predictor(schema, _copied(tensors) if copy else tensors)
     if kind == HASHED_MLP:
-        return mlp_predictor(schema, tensors)
+        return mlp_predictor(schema, _copied(tensors) if copy else tensors)
     raise ValueError(f"unknown kind of model {kind!r}; known are {LINEAR!r} and {HASHED_MLP!r}")
+
+
+def _copied(tensors: Tensors) -> Tensors:
+    return {name: tensor.copy() for name, tensor in tensors.items()}
 
 
 class LinearPredictor:
@@ -96,18 +100,18 @@ class MlpPredictor:
 
 
 def linear_predictor(schema: FeatureSchema, tensors: Tensors) -> LinearPredictor:
-    """Return a predictor of kind linear/1; ValueError if the parameters do not fit the schema."""
+    """Return a predictor of kind linear/1 on these very arrays; ValueError if they do not fit the schema."""
     bins = int(take(tensors, "bins", np.uint64, (1,))[0])
     if not 1 <= bins <= _BINS_MAX:
         raise ValueError(f"tensor 'bins' must be in [1, {_BINS_MAX}], is {bins}")
     columns = linear_columns(schema, bins)
-    weights = take(tensors, "weights", np.float64, (columns,)).copy()
+    weights = take(tensors, "weights", np.float64, (columns,))
     intercept = float(take(tensors, "intercept", np.float64, (1,))[0])
     return LinearPredictor(schema, bins, Scale.from_tensors(tensors, columns), weights, intercept)
 
 
 def mlp_predictor(schema: FeatureSchema, tensors: Tensors) -> MlpPredictor:
-    """Return a predictor of kind hashed-mlp/1; ValueError if the parameters do not fit the schema or each other."""
+    """Return a predictor of kind hashed-mlp/1 on these very arrays; ValueError if they do not fit."""
     table, bias = tensors.get("table"), tensors.get("hidden.bias")
     if table is None or table.ndim != 2 or table.shape[0] < 1 or table.shape[0] & (table.shape[0] - 1):
         raise ValueError("tensor 'table' is missing, or is not a power of two of rows")
@@ -115,14 +119,14 @@ def mlp_predictor(schema: FeatureSchema, tensors: Tensors) -> MlpPredictor:
         raise ValueError("tensor 'hidden.bias' is missing, or is not a vector")
     inputs = len(schema.numeric) + len(schema.categorical) * table.shape[1]
     units = bias.shape[0]
-    weight = take(tensors, "hidden.weight", np.float32, (inputs, units)).copy()
-    output = take(tensors, "output.weight", np.float32, (units,)).copy()
+    weight = take(tensors, "hidden.weight", np.float32, (inputs, units))
+    output = take(tensors, "output.weight", np.float32, (units,))
     return MlpPredictor(
         schema,
         Scale.from_tensors(tensors, len(schema.numeric)),
-        take(tensors, "table", np.float32, table.shape).copy(),
-        (weight, take(tensors, "hidden.bias", np.float32, (units,)).copy()),
-        (output, take(tensors, "output.bias", np.float32, (1,)).copy()),
+        take(tensors, "table", np.float32, table.shape),
+        (weight, take(tensors, "hidden.bias", np.float32, (units,))),
+        (output, take(tensors, "output.bias", np.float32, (1,))),
     )
 
 

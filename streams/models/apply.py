@@ -117,7 +117,7 @@ def _check_finite(manifest: Manifest, tensors: Tensors) -> None:
 
 def _predictor(manifest: Manifest, tensors: Tensors) -> Predictor:
     try:
-        return predictor(manifest.facts.learner, manifest.facts.schema, tensors)
+        return predictor(manifest.facts.learner, manifest.facts.schema, tensors, copy=False)
     except (ValueError, KeyError, IndexError) as error:
         raise Refused("tensors", manifest.name, f"no {manifest.facts.learner!r} model: {error}") from error
 
