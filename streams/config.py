@@ -37,7 +37,7 @@ class KafkaConfig:
     embedded: bool = False
     data_partitions: int = 4
     replication: int = 1
-    interval_ms: int = 30
+    interval_ms: int = 50
     client: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.bench.load import SCHEMA, SimulatedLoad
+from rheostat.streams.bench.processors import Processors
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.freshness import FreshnessTracker
 from rheostat.streams.local.children import Children
@@ -56,12 +57,19 @@ def bench_freshness(
             thread.start()
         SimulatedLoad(broker.producer()).run(rate, warm_up_s)
         load = SimulatedLoad(broker.producer(), lambda ids, at: _note_sent(trackers, ids, at))
+        processors = Processors()
         load.run(rate, seconds, progress)
+        used = processors.summary()
         _wait_for_learning(children, trackers, 15.0)
         stop.set()
         for thread in threads:
             thread.join(5)
-    return {**_summary(trackers, rate, seconds, load.sent), "warm_up_s": warm_up_s, "processes": [*GROUPS, "serve"]}
+    return {
+        **_summary(trackers, rate, seconds, load.sent),
+        **used,
+        "warm_up_s": warm_up_s,
+        "processes": [*GROUPS, "serve"],
+    }
 
 
 def _note_sent(trackers: dict[str, FreshnessTracker], ids: list[str], at: float) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import arrow_schema, decode_fields, encode_block
+from rheostat.streams.bench.processors import Processors
 from rheostat.streams.clock import WallClock
 from rheostat.streams.collector import collect_rarely
 from rheostat.streams.engine.broker import Broker, TopicSpec
@@ -59,8 +60,10 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
     loop = StageLoop(IntakeStage(settings), broker, slot="bench", clock=WallClock(), observer=observer)
     collect_rarely()
     cpu_before = _cpu_seconds()
+    processors = Processors()
     try:
         _run(loop, observer, records)
+        used = processors.summary()
         counts = sum((task.counts for task in loop.tasks.values() if isinstance(task, IntakeTask)), Counts())
         cpu = _cpu_seconds() - cpu_before
     finally:
@@ -76,6 +79,7 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
         "cpu_us_per_record": round(cpu / records * 1e6, 2),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "transactions": observer.transactions,
+        **used,
         **counts.as_json(),
         "verified": _verified(broker, partitions, numbers, counts),
     }

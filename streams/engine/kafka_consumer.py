@@ -24,6 +24,8 @@ _SEEK_MS = 5_000
 class _Consumer:
     """What both consumers share. Subclasses say how partitions begin to be fetched."""
 
+    _gather_ms = 0
+
     def __init__(self, settings: KafkaSettings, conf: dict[str, object]) -> None:
         self._prefix = settings.prefix
         self._consumer = ck.Consumer(conf)
@@ -38,7 +40,7 @@ class _Consumer:
         """Return at most `records_max` records as contiguous runs, waiting up to `timeout_ms` for the first."""
         deadline = wire.Deadline(timeout_ms)
         while True:
-            messages = wire.take(self._consumer, records_max, min(_SLICE_MS, deadline.left_ms()))
+            messages = wire.take(self._consumer, records_max, min(_SLICE_MS, deadline.left_ms()), self._gather_ms)
             records, events = wire.split_errors(messages)
             for _ in wire.ends(events, len(self._prefix)):
                 pass
@@ -146,7 +148,12 @@ def _position(answer: ck.TopicPartition) -> Committed:
 
 
 class KafkaStaticConsumer(_Consumer):
-    """Owns all partitions of its topics from the start; never joins the group its offsets are kept under."""
+    """Owns all partitions of its topics from the start; never joins the group its offsets are kept under.
+
+    A transaction over several partitions is told of one by one: what its first partition brings is not taken alone.
+    """
+
+    _gather_ms = 5
 
     def __init__(self, settings: KafkaSettings, group: str, partitions: Iterable[TopicPartition]) -> None:
         super().__init__(settings, settings.follower(group, eof=False))

@@ -18,10 +18,11 @@ CONSUME_MAX = 1_000_000
 _timestamp_ms = itemgetter(1)
 
 
-def take(consumer: Consumer, records_max: int, timeout_ms: int) -> list[Message[Any, Any]]:
+def take(consumer: Consumer, records_max: int, timeout_ms: int, gather_ms: int = 0) -> list[Message[Any, Any]]:
     """Return what is there at once; if nothing is, wait for the first and take what came with it.
 
     `consume` by itself waits out its timeout unless it is full, which would be the latency of a quiet topic.
+    gather_ms: how long to wait for what comes right behind the first.
     """
     records_max = min(records_max, CONSUME_MAX)
     messages = consumer.consume(records_max, 0)
@@ -29,7 +30,7 @@ def take(consumer: Consumer, records_max: int, timeout_ms: int) -> list[Message[
         return messages
     messages = consumer.consume(1, timeout_ms / 1000)
     if messages and records_max > 1:
-        messages += consumer.consume(records_max - 1, 0)
+        messages += consumer.consume(records_max - 1, gather_ms / 1000)
     return messages
 
 

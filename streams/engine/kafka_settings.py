@@ -96,6 +96,8 @@ class KafkaSettings:
         return {
             "retry.backoff.ms": 5,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # What became of the records is what became of their transaction.
+            "delivery.report.only.error": True,
             **self.producer(),
             "transactional.id": self.prefix + transactional_id,
         }
