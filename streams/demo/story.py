@@ -22,12 +22,12 @@ class Phase(Enum):
 class Story:
     """Seconds at which the phases begin, and the rates of events a second."""
 
-    broken_at_s: float = 8.0
-    brigade_at_s: float = 11.0
-    calm_at_s: float = 15.0
-    poison_at_s: float = 18.0
-    recover_at_s: float = 27.0
-    end_at_s: float = 34.0
+    broken_at_s: float = 7.0
+    brigade_at_s: float = 9.0
+    calm_at_s: float = 13.0
+    poison_at_s: float = 17.0
+    recover_at_s: float = 26.0
+    end_at_s: float = 33.0
     predictions_per_s: int = 400
     batch: int = 20
     brigade_per_s: int = 400

@@ -61,6 +61,11 @@ class _App(faust.App):
     BootStrategy = _AgentsOnly
 
 
+class _Worker(faust.Worker):
+    async def _sentinel_task(self) -> None:
+        """Do not sleep for a second at the end: the pumps have been waited for."""
+
+
 class _Stopping(Exception):
     """The worker stops while a block waits for its agent; the transaction is aborted and read again later."""
 
@@ -190,5 +195,5 @@ def _run(loops: dict[str, MakeLoop], loglevel: str, datadir: str) -> None:
                 if not joined:
                     logger.error("stage %s did not finish its block within 15 s", pump.name)
 
-    worker = faust.Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=True)
+    worker = _Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()

@@ -44,8 +44,14 @@ def restore_version(log: Log, model: str, saved: SavedAt, target: Version, learn
     )
     learner.restore(state.snapshot)
     chain = list(_chain(log, model, saved, target))
-    if [each.version for each in chain] != _sequence(saved.version, target):
-        raise Corrupt(f"{model} {target}", f"the log does not have every version since {saved.version}")
+    found = [each.version for each in chain]
+    if found != (expected := _sequence(saved.version, target)):
+        missing = [str(version) for version in expected if version not in found]
+        raise Corrupt(
+            f"{model} {target}",
+            f"`models` does not have every version since {saved.version}, from which on it must be learned again: "
+            f"{len(missing)} are missing, {', '.join(missing[:3]) or 'none'} first",
+        )
     replay(log, chain[1:], learner)
     digest = tensors_digest(learner.parameters())
     last = chain[-1]

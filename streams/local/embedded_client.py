@@ -31,6 +31,8 @@ CONSUMER_OVERRIDES: Mapping[str, Setting] = {
     "heartbeat.interval.ms": 300,
     # It answers a fetch for more bytes than there are with nothing.
     "fetch.min.bytes": 1,
+    # Fetches that wait for long make it stop answering now and then.
+    "fetch.wait.max.ms": 15,
 }
 _NOTES_LOOKED_AT = 20_000
 _ENDS_TIMEOUT_MS = 10_000
@@ -60,6 +62,8 @@ class _Notes:
 
     def complete(self, group: str, committed: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Committed]:
         """Return positions with the metadata they were committed with; the latest note of a position counts."""
+        if all(at.offset is None for at in committed.values()):
+            return dict(committed)
         notes = TopicPartition(NOTES, 0)
         start = self._offsets.high([notes])[notes] - _NOTES_LOOKED_AT
         found = {
@@ -85,17 +89,24 @@ class _EmbeddedOffsets(Offsets):
     def high(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where the logs end, by reading the batch that the listed ends point into."""
         listed = super().high(partitions)
-        ends = {tp: end for tp, end in listed.items() if end == 0}
+        ends: dict[TopicPartition, int] = {tp: end for tp, end in listed.items() if end == 0}
         prefix = self._settings.prefix
-        consumer = ck.Consumer(self._settings.reader("rheostat-ends", eof=True))
+        # What is committed behind another's open transaction counts: whoever reads up to the end waits for that one.
+        reader = {**self._settings.reader("rheostat-ends", eof=True), "isolation.level": "read_uncommitted"}
+        consumer = ck.Consumer(reader)
         try:
             consumer.assign(
                 [ck.TopicPartition(prefix + tp.topic, tp.partition, end - 1) for tp, end in listed.items() if end]
             )
             deadline = wire.Deadline(_ENDS_TIMEOUT_MS)
             while ends.keys() != listed.keys():
-                _, events = wire.split_errors(wire.take(consumer, wire.CONSUME_MAX, deadline.left_ms()))
-                ends.update(wire.ends(events, len(prefix)))
+                found = wire.take(consumer, wire.CONSUME_MAX, deadline.left_ms())
+                records, events = wire.split_errors(found)
+                # Not on to the end of what is written meanwhile, which may take for ever.
+                for block in wire.blocks(records, len(prefix)):
+                    ends.setdefault(TopicPartition(block.topic, block.partition), block.next_offset)
+                for tp, end in wire.ends(events, len(prefix)):
+                    ends.setdefault(tp, end)
                 if not deadline.left_ms():
                     raise Retryable("the ends of the logs could not be read")
         finally:
