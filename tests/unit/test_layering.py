@@ -26,7 +26,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "confluent_kafka": ("streams/engine/kafka*.py", "streams/bench/*", "streams/local/*"),
 }
 LIGHT = ("streams/serving/*", "streams/client/*", "streams/models/*")
-HEAVY = ("faust", "mode", "river", "pandas", "torch")
+HEAVY = ("faust", "mode", "numba", "river", "pandas", "torch")
 
 
 @dataclass(frozen=True)
