@@ -1,4 +1,4 @@
-"""Keys are placed as Kafka's Java client places them, one by one and all at once."""
+"""Keys are placed as Kafka's Java client places them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rheostat.schemas.partitioner import murmur2, murmur2_all, partition_for, partitions_for
+from rheostat.schemas.partitioner import murmur2, partition_for
 
 # From Apache Kafka's own UtilsTest.testMurmur2, and the hash of no bytes.
 VECTORS = {
@@ -23,13 +23,6 @@ VECTORS = {
 @pytest.mark.parametrize(("key", "expected"), VECTORS.items())
 def test_the_hash_is_kafkas(key: bytes, expected: int) -> None:
     assert murmur2(key) == expected
-    assert murmur2_all([key] * 100).tolist() == [expected] * 100
-
-
-@given(keys=st.lists(st.binary(max_size=12), max_size=20), times=st.integers(1, 80), n=st.integers(1, 1000))
-def test_many_keys_are_placed_as_each_alone(keys: list[bytes], times: int, n: int) -> None:
-    assert partitions_for(keys * times, n).tolist() == [partition_for(key, n) for key in keys] * times
-    assert murmur2_all(keys * times).tolist() == [murmur2(key) for key in keys] * times
 
 
 @given(key=st.binary(max_size=40), n=st.integers(1, 10_000))
