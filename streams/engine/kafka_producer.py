@@ -171,8 +171,8 @@ class KafkaProducer:
             _produce_when_free(self._producer, 10, self._prefix + topic, value, key, chosen, **more)
         except KafkaException as error:
             raise translate(error.args[0], f"send to {topic}") from error
-        if on_delivery is not None:
-            self._producer.poll(0)
+        # Reports are kept until somebody polls, also those that nobody asked for.
+        self._producer.poll(0)
 
     def flush(self, timeout_ms: int) -> int:
         """Wait for delivery; return how many records are still queued."""

@@ -124,7 +124,8 @@ def _check_reached(where: str, ids: Deduplicator, watermark_ms: int, deleted_bef
 
 
 def _newest_facts(committed: Iterable[Committed]) -> dict[str, Any]:
-    found = [json.loads(each.metadata) for each in committed if each.offset is not None and each.metadata]
+    # In a stage with more sources, metadata may be there before anything was read from these topics.
+    found = [json.loads(each.metadata) for each in committed if each.metadata]
     return max(found, key=lambda facts: int(facts["seq"]), default={})
 
 

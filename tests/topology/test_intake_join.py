@@ -133,3 +133,21 @@ def test_one_stage_gives_what_two_give_and_faults_change_nothing(actions: list[t
     assert read_books(together.broker) == read_books(apart.broker)
     for task in together.loops[0].tasks.values():
         assert not imbalance(task.books["join"])  # type: ignore[attr-defined]
+
+
+def test_what_was_committed_last_counts_although_feedback_came_late() -> None:
+    world = World(IntakeJoinStage(INTAKE, JOIN))
+    for number in range(4):
+        tell(world, "show", number)
+        world.drain()
+    world.restart()
+    for number in range(4):
+        tell(world, "say", number)
+    world.drain()
+    expected = read_books(world.broker)
+    world.restart()
+    tell(world, "say", 5)
+    world.drain()
+    assert expected.total("accepted") == 4
+    assert read_books(world.broker).total("accepted") == 5
+    assert len(world.found(catalogue.EXAMPLES)) == 4
