@@ -38,7 +38,9 @@ def restore(
     A topic that `committed` has nothing on is read to its end.
     """
     predictions, feedback = Predictions(window_ms), Rows(window_ms)
-    if progress.commits:
+    if not progress.commits:
+        _check_new(log, partition)
+    else:
         for block in _tail(log, catalogue.PREDICTIONS, partition, committed, progress.predictions_horizon):
             arrived = read_predictions([block])[0].after(progress.predictions_horizon)
             predictions.add(arrived.ids, arrived.times, arrived.values, arrived.untils)
@@ -47,6 +49,16 @@ def restore(
             _read_waiting(block, feedback, taught, progress.feedback_horizon)
         _check(partition, progress, len(predictions), len(feedback))
     return predictions, feedback
+
+
+def _check_new(log: Log, partition: int) -> None:
+    """Raise Corrupt if a join that never committed has made examples: it would make them again."""
+    if next(iter(log.read(catalogue.EXAMPLES, partition)), None) is not None:
+        raise Corrupt(
+            f"join state of partition {partition}",
+            "`examples` has records, but nothing was committed by this stage. Did its group's offsets expire, or did "
+            "`join` and `intake-join` take turns? Go on with the one that was used before, or begin with new topics",
+        )
 
 
 def _tail(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.engine.stage import Stage
-from rheostat.streams.errors import Abortable
+from rheostat.streams.errors import Abortable, Corrupt
 from rheostat.streams.intake.settings import BurstSettings, IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage
 from rheostat.streams.intake_join import IntakeJoinStage
@@ -151,3 +152,14 @@ def test_what_was_committed_last_counts_although_feedback_came_late() -> None:
     assert expected.total("accepted") == 4
     assert read_books(world.broker).total("accepted") == 5
     assert len(world.found(catalogue.EXAMPLES)) == 4
+
+
+def test_the_join_alone_does_not_make_again_what_the_stage_of_both_made() -> None:
+    world = World(IntakeJoinStage(INTAKE, JOIN))
+    for what in ("show", "say"):
+        tell(world, what, 1)
+    world.drain()
+    assert world.found(catalogue.EXAMPLES)
+    world.loops.append(world.loop(JoinStage(JOIN)))
+    with pytest.raises(Corrupt, match="take turns"):
+        world.drain()
