@@ -37,7 +37,7 @@ class KafkaConfig:
     embedded: bool = False
     data_partitions: int = 4
     replication: int = 1
-    interval_ms: int = 50
+    interval_ms: int = 40
     client: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class IntakeConfig:
 class LearnConfig:
     """How often a learner publishes and saves its state."""
 
-    interval_ms: int = 50
+    interval_ms: int = 40
     base_every: int = 50
     state_every: int = 50
 

@@ -20,7 +20,7 @@ from rheostat.streams.bench.processors import Processors
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.freshness import FreshnessTracker
 from rheostat.streams.local.children import Children
-from rheostat.streams.local.pipeline import MODELS, Pipeline
+from rheostat.streams.local.pipeline import Pipeline
 from rheostat.streams.local.predict_client import PredictClient
 from rheostat.streams.models.manifest import decode_manifest
 from rheostat.streams.models.version import Version
@@ -40,11 +40,11 @@ def bench_freshness(
     warm_up_s: float,
     progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Run the pipeline under load; return percentiles of freshness in ms, by model and of the slower model.
+    """Run the pipeline under load; return percentiles of freshness in ms, by model and of the slowest model.
 
     What is sent in the first `warm_up_s` is not measured: a broker just started compiles its code for a while.
     """
-    trackers = {model: FreshnessTracker() for model in MODELS}
+    trackers = {model: FreshnessTracker() for model in pipeline.config.models}
     stop = threading.Event()
     with Children(folder) as children:
         pipeline.start(children, GROUPS)

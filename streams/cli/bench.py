@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from rheostat.streams.cli.options import Bootstrap, Json, connect
 from rheostat.streams.config import KafkaConfig
+from rheostat.streams.errors import ConfigError
 
 app = typer.Typer(help="Measure this installation; real Kafka, started here unless --bootstrap is given.")
 
@@ -28,10 +29,13 @@ def freshness(
     warm_up: Annotated[float, typer.Option("--warm-up", help="Seconds of the same load before that.")] = 30.0,
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
     batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows of one step of a learner.")] = 256,
+    models: Annotated[str, typer.Option("--models", help="Models that learn side by side: linear, deep.")] = "linear",
     bootstrap: Bootstrap = None,
     as_json: Json = False,
 ) -> None:
     """Measure feedback produced → first served prediction by a version that learned it (simulated input).
+
+    Each model learns in transactions of its own, so several on a small machine wait for each other.
 
     Example: `rheostat bench freshness --rate 5000 --seconds 30 --json`
     """
@@ -41,13 +45,16 @@ def freshness(
     from rheostat.streams.local.pipeline import MODELS, prepare
     from rheostat.streams.provision import create_topics
 
+    chosen = [name.strip() for name in models.split(",")]
+    if unknown := [name for name in chosen if name not in MODELS]:
+        raise ConfigError(f"--models: {unknown[0]!r} is none of {', '.join(MODELS)}")
     with _kafka(bootstrap) as (address, folder), _progress("freshness") as progress:
         settings: dict[str, dict[str, object]] = {
             "kafka": {"data_partitions": partitions},
-            **{f"models.{name}": {"batch_rows": batch_rows} for name in MODELS},
+            **{f"models.{name}": {"batch_rows": batch_rows} for name in chosen},
         }
         prefix = f"bench-{uuid.uuid4().hex[:8]}."
-        pipeline = prepare(folder, address, SCHEMA, GROUPS, prefix=prefix, settings=settings)
+        pipeline = prepare(folder, address, SCHEMA, GROUPS, models=chosen, prefix=prefix, settings=settings)
         broker = connect(pipeline.config.kafka)
         create_topics(broker, pipeline.config.kafka.data_partitions, 1)
         found = bench_freshness(broker, pipeline, folder, rate, seconds, warm_up_s=warm_up, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -15,7 +15,8 @@ from rheostat.streams.keys import create_keys
 from rheostat.streams.local.children import Children
 from rheostat.streams.local.process import free_ports
 
-MODELS = {"linear": "linear", "deep": "hashed-mlp"}
+MODELS: Mapping[str, str] = {"linear": "linear", "deep": "hashed-mlp"}
+"""Each model with its learner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,12 @@ def prepare(
     schema: FeatureSchema,
     groups: Sequence[str],
     *,
+    models: Collection[str] = tuple(MODELS),
     embedded: bool = False,
     prefix: str = "",
     settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Pipeline:
-    """Write keys and a configuration with both models on one feature set into `folder`; `settings` by table."""
+    """Write keys and a configuration with models of MODELS on one feature set into `folder`; `settings` by table."""
     create_keys(folder / "keys")
     ports = free_ports(len(groups) + 1)
     tables: dict[str, dict[str, object]] = {
@@ -74,7 +76,7 @@ def prepare(
             "numeric": list(schema.numeric),
             "categorical": list(schema.categorical),
         },
-        **{f"models.{name}": {"learner": learner, "feature_set": schema.id} for name, learner in MODELS.items()},
+        **{f"models.{name}": {"learner": MODELS[name], "feature_set": schema.id} for name in models},
     }
     for table, values in (settings or {}).items():
         tables.setdefault(table, {}).update(values)

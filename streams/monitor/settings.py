@@ -21,7 +21,7 @@ class MonitorSettings:
     """
 
     enabled: bool = True
-    interval_ms: int = 100
+    interval_ms: int = 200
     arl_events: int = 1_000_000
     baseline_events: int = 2_000
     renew_events: int = 100_000
