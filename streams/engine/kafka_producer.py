@@ -57,9 +57,7 @@ class KafkaTransactionalProducer:
                 for value, key, timestamp_ms, headers in zip(
                     block.values, block.keys, block.timestamps_ms, block.headers, strict=True
                 ):
-                    self._produce_when_free(
-                        topic, value, key, partition, None, None, timestamp_ms, list(headers or ())
-                    )
+                    self._produce_when_free(topic, value, key, partition, None, None, timestamp_ms, list(headers or ()))
         except KafkaException as error:
             # Refused before it was queued (unknown partition, too large): librdkafka would commit the rest.
             translated = translate(error.args[0], f"write to {block.topic}[{partition}]")
