@@ -15,6 +15,7 @@ FEEDBACK_EXPLICIT = "feedback.explicit"
 FEEDBACK_IMPLICIT = "feedback.implicit"
 FEEDBACK_OUTCOME = "feedback.outcome"
 FEEDBACK = (FEEDBACK_EXPLICIT, FEEDBACK_IMPLICIT, FEEDBACK_OUTCOME)
+REKEYED = "feedback.rekeyed"
 LEDGER = "feedback.ledger"
 QUARANTINE = "feedback.quarantine"
 DEADLETTER = "feedback.deadletter"
@@ -48,6 +49,7 @@ class Topic:
     need their order across keys (a command and the update that answers it, a decision and its alert).
     compacted: the broker keeps the newest record of every key for ever instead of a time span.
     cloudevents: its records carry `ce_` headers.
+    carries: the schemas of its records, where that is not the one with the topic's own name.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Topic:
     cloudevents: bool = False
     record_bytes_max: int = _RECORD_BYTES_MAX
     extra: Mapping[str, str] = field(default_factory=dict)
+    carries: tuple[str, ...] = ()
 
     def partitions(self, data_partitions: int) -> int:
         """Return its partition count, given the one shared by all data topics."""
@@ -75,18 +78,19 @@ class Topic:
         }
 
 
-def _feedback(name: str, purpose: str) -> Topic:
+def _feedback(name: str, purpose: str, writer: str = "services", carries: tuple[str, ...] = ()) -> Topic:
     # 16 MiB, although intake refuses records far smaller: what the broker refuses nobody can set aside and explain.
     return Topic(
         name,
         "prediction_id, else subject_id",
-        ("services",),
+        (writer,),
         purpose,
         retention_ms=7 * _DAY_MS,
         co_partitioned=True,
         record_bytes_max=16 * _MIB,
         # A clock far ahead is likewise intake's to refuse and explain; brokers of version 4 allow an hour by default.
         extra={"message.timestamp.after.max.ms": str(2**63 - 1)},
+        carries=carries,
     )
 
 
@@ -107,6 +111,7 @@ _ALL = (
     _feedback(FEEDBACK_EXPLICIT, "ratings, thumbs, corrections, verdicts"),
     _feedback(FEEDBACK_IMPLICIT, "clicks, dwell, dismissals, copies, undos"),
     _feedback(FEEDBACK_OUTCOME, "what came of it: conversions, completed tasks, escalations"),
+    _feedback(REKEYED, "feedback that lay in another partition than its own", writer="intake", carries=FEEDBACK),
     # Longer than the window of duplicates (24 h by default) and never compacted: intake rebuilds the ids from them.
     _data(LEDGER, "prediction_id, else subject_id", "intake", "every accepted event, with weight and origin", 30),
     _data(QUARANTINE, "prediction_id, else subject_id", "intake", "events held back; can be released", 30),
@@ -159,7 +164,7 @@ _ALL = (
 )
 
 TOPICS: Mapping[str, Topic] = MappingProxyType({topic.name: topic for topic in _ALL})
-"""Every topic by its name. The schema of a topic has the topic's name."""
+"""Every topic by its name. The schema of a topic has the topic's name, unless the topic says what it carries."""
 
 DATA_PARTITIONS = 4
 """Default partition count of the data topics."""

@@ -23,7 +23,8 @@ _EMBEDDED = {MANIFEST: "`models`", COMMAND: "`models.commands`"}
 
 def fields_reference() -> str:
     """Return a section for every schema: what it is, its id, and a table of its fields."""
-    return "\n".join(_section(name) for name in (*TOPICS, *_EMBEDDED))
+    own = [name for name, topic in TOPICS.items() if not topic.carries]
+    return "\n".join(_section(name) for name in (*own, *_EMBEDDED))
 
 
 def renewed(text: str) -> str:

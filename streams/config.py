@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rheostat.learners.contract import FeatureSchema
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings
+from rheostat.streams.intake.sources import SourceSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.monitor.settings import MonitorSettings
 
@@ -59,9 +60,10 @@ class IntakeConfig:
 
     bursts_enabled: bool = True
     dedup_window_ms: int = 24 * 3_600_000
-    dedup_ids_max: int = 1_000_000
+    dedup_ids_max: int = 10_000_000
     record_bytes_max: int = 65_536
     bursts: BurstSettings = field(default_factory=BurstSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The books of intake: cumulative counts that travel with the committed offsets, read from outside.
 
-For every partition, consumed = accepted + duplicate + quarantined + withheld + invalid, at every commit.
+For every partition, what was consumed is the sum of `OUTCOMES`, at every commit. Events forwarded to the partition
+where they belong are consumed twice.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any
 from rheostat.schemas import catalogue
 from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import Broker
+from rheostat.streams.intake.counts import FATES
 
 GROUPS = ("rheostat-intake", "rheostat-intake-join")
 """Whose commits carry the books: intake by itself, or in one stage with the join."""
 
-OUTCOMES = ("accepted", "duplicate", "quarantined", "withheld", "invalid")
+OUTCOMES = FATES
+FORWARDED = "forwarded"
+SOURCES = (*catalogue.FEEDBACK, catalogue.REKEYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,11 @@ class Books:
             counts["consumed"] == sum(counts[name] for name in OUTCOMES) for counts in self.by_partition.values()
         )
 
+    @property
+    def events(self) -> int:
+        """How many events came in, each counted once."""
+        return self.total("consumed") - self.total(FORWARDED)
+
     def total(self, name: str) -> int:
         """Return one count over all partitions."""
         return sum(counts[name] for counts in self.by_partition.values())
@@ -42,10 +51,10 @@ class BooksReader:
     """Reads the counts that intake committed, again and again; close it when done."""
 
     def __init__(self, broker: Broker) -> None:
-        self._consumers = [broker.static_consumer(group, catalogue.FEEDBACK) for group in GROUPS]
+        self._consumers = [broker.static_consumer(group, SOURCES) for group in GROUPS]
         log = broker.log()
         self._partitions = [
-            TopicPartition(topic, number) for topic in catalogue.FEEDBACK for number in range(log.partitions(topic))
+            TopicPartition(topic, number) for topic in SOURCES for number in range(log.partitions(topic))
         ]
 
     def read(self) -> Books:

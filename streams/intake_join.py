@@ -44,7 +44,7 @@ class IntakeJoinStage:
     """Both stages as the engine runs them; see `streams.engine.stage.Stage`."""
 
     name = "intake-join"
-    sources = (*catalogue.FEEDBACK, catalogue.PREDICTIONS)
+    sources = (*IntakeStage.sources, catalogue.PREDICTIONS)
     assignment: Literal["group"] = "group"
     tick_ms = None
 
@@ -57,7 +57,7 @@ class IntakeJoinStage:
     ) -> IntakeJoinTask:
         """Rebuild the state of both from what the last transaction committed."""
         newest = _newest_metadata(committed)
-        feedback = {at: each for at, each in committed.items() if at.topic in catalogue.FEEDBACK}
+        feedback = {at: each for at, each in committed.items() if at.topic != catalogue.PREDICTIONS}
         predictions = {at: each for at, each in committed.items() if at.topic == catalogue.PREDICTIONS}
         return IntakeJoinTask(
             self._intake.open(partitions, _with_metadata(feedback, newest.get(INTAKE)), log, now_ms),

@@ -1,7 +1,7 @@
 """Every Prometheus metric of the worker and the server, in one typed table.
 
 `Metrics(registry)` builds them; there are no global metrics. Label values come from closed sets: stages, topics,
-partitions, configured models, and `CLOSED_LABELS`.
+partitions, configured models, and `CLOSED_LABELS`; names of sources are bounded in number, see `intake.sources`.
 """
 
 from __future__ import annotations
@@ -93,8 +93,10 @@ METRICS: tuple[MetricDef, ...] = (
     # Intake. Cumulative over the life of the partition: the counts are committed with the offsets.
     _counter("intake_consumed_events_total", "Feedback events consumed, as committed in the log.", "partition"),
     _counter("intake_events_total", "What became of them, as committed in the log.", "partition", "fate"),
-    _counter("intake_misplaced_events_total", "Events whose key belongs into another partition.", "partition"),
     _counter("intake_evicted_ids_total", "Ids forgotten before the window ended: memory was full.", "partition"),
+    _gauge("intake_source_delay_seconds", "Median age of a source's events; below 0 its clock is ahead.", "source"),
+    _gauge("intake_source_clock_faults", "1 for a source whose clock is ahead, or far behind the others.", "source"),
+    _counter("intake_source_forwarded_events_total", "Events it put into another partition than theirs.", "source"),
     # Join.
     _counter("join_predictions_total", "Predictions consumed, as committed in the log.", "partition"),
     _counter("join_feedback_events_total", "Ledger events consumed, as committed in the log.", "partition"),
@@ -145,8 +147,10 @@ class Metrics:
     conservation_imbalance_records: Gauge
     intake_consumed_events_total: Counter
     intake_events_total: Counter
-    intake_misplaced_events_total: Counter
     intake_evicted_ids_total: Counter
+    intake_source_delay_seconds: Gauge
+    intake_source_clock_faults: Gauge
+    intake_source_forwarded_events_total: Counter
     join_predictions_total: Counter
     join_feedback_events_total: Counter
     join_events_total: Counter

@@ -1,4 +1,4 @@
-"""What stages did, as metrics: the loop's own, the books of intake and join, and what learners and the monitor know."""
+"""What stages did, as metrics: the loop's own, the books, sources of feedback, what learners and the monitor know."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import math
 from collections.abc import Mapping
 from time import monotonic
 
+from rheostat.streams.intake.sources import Sources
+from rheostat.streams.intake.stage import IntakeTask
+from rheostat.streams.intake_join import IntakeJoinTask
 from rheostat.streams.learn.stage import LearnTask
 from rheostat.streams.loop_metrics import LoopMetrics
-from rheostat.streams.metrics import DRIFT_STATES, Metrics
+from rheostat.streams.metrics import DRIFT_STATES, Cumulative, Metrics
 from rheostat.streams.models.commands import Command
 from rheostat.streams.monitor.effects import Decision
 from rheostat.streams.monitor.stage import MonitorTask
 
 SPEED_OVER_S = 5.0
+SOURCES_EVERY_S = 1.0
 
 
 class StageMetrics(LoopMetrics):
-    """A `LoopObserver` that also shows learners and the monitor; one for each stage."""
+    """A `LoopObserver` that also shows sources, learners and the monitor; one for each stage."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(metrics)
@@ -25,6 +29,8 @@ class StageMetrics(LoopMetrics):
         self._task: object = None
         self._before: dict[str, int] = {}
         self._speed_since = (monotonic(), 0)
+        self._sources_at = -SOURCES_EVERY_S
+        self._forwarded = Cumulative(metrics.intake_source_forwarded_events_total)
 
     def committed(
         self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
@@ -35,6 +41,10 @@ class StageMetrics(LoopMetrics):
             self._show_learner(self._task)
         elif isinstance(self._task, MonitorTask):
             self._show_monitor(self._task)
+        elif isinstance(self._task, IntakeTask):
+            self._show_sources(self._task.intake.sources)
+        elif isinstance(self._task, IntakeJoinTask):
+            self._show_sources(self._task.intake.intake.sources)
 
     def opened(self, stage: str, key: int, task: object, seconds: float) -> None:
         """Count a restore and follow the new task, whose counters begin at zero."""
@@ -79,6 +89,16 @@ class StageMetrics(LoopMetrics):
                 own.monitor_verdicts_total.labels(effect.model, effect.verdict).inc()
             elif isinstance(effect, Command) and effect.kind == "rollback":
                 own.monitor_rollbacks_total.labels(effect.model).inc()
+
+    def _show_sources(self, sources: Sources) -> None:
+        if monotonic() - self._sources_at < SOURCES_EVERY_S:
+            return
+        self._sources_at = monotonic()
+        for each in sources.report():
+            if each.delay_ms is not None:
+                self._own.intake_source_delay_seconds.labels(each.name).set(each.delay_ms / 1000)
+                self._own.intake_source_clock_faults.labels(each.name).set(each.fault is not None)
+            self._forwarded.show((each.name,), each.forwarded)
 
     def _more(self, name: str, now: int) -> int:
         """Return by how much a counter of the task has grown since it was last shown."""

@@ -25,7 +25,7 @@ class Status:
         """Return it for machines."""
         return {
             "conservation_ok": self.books.balanced,
-            "events_in": self.books.total("consumed"),
+            "events_in": self.books.events,
             **{name: self.books.total(name) for name in OUTCOMES},
             "members": self.members,
             "open_alerts": self.open_alerts,

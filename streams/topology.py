@@ -23,8 +23,8 @@ class StageRow:
 TOPOLOGY: tuple[StageRow, ...] = (
     StageRow(
         "intake",
-        catalogue.FEEDBACK,
-        (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER),
+        (*catalogue.FEEDBACK, catalogue.REKEYED),
+        (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED),
         "normalise, validate, check consent, drop duplicates, score bursts, weigh",
     ),
     StageRow(
@@ -50,8 +50,8 @@ TOPOLOGY: tuple[StageRow, ...] = (
 
 INTAKE_JOIN = StageRow(
     "intake-join",
-    (*catalogue.FEEDBACK, catalogue.PREDICTIONS),
-    (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.EXAMPLES),
+    (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.PREDICTIONS),
+    (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED, catalogue.EXAMPLES),
     "intake and join in one transaction: a hop less, for fresher models",
 )
 """Takes the place of `intake` and `join` where it is asked for."""

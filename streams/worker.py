@@ -89,6 +89,7 @@ def _intake_settings(config: IntakeConfig, key: bytes) -> IntakeSettings:
         dedup_ids_max=config.dedup_ids_max,
         record_bytes_max=config.record_bytes_max,
         bursts=config.bursts,
+        sources=config.sources,
     )
 
 

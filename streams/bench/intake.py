@@ -51,7 +51,7 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
     `seconds` runs from just before the first transaction to the end of the last. `verified` says that every distinct
     event was found once in ledger and quarantine together, by a read_committed reader, and that the counts balance.
     """
-    create = [*catalogue.FEEDBACK, catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER]
+    create = [*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER]
     broker.create_topics([TopicSpec(topic, partitions, catalogue.TOPICS[topic].config()) for topic in create])
     numbers = _numbers(records)
     _load(broker, numbers)

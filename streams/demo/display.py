@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rheostat.streams.conservation import OUTCOMES, Books
+from rheostat.streams.conservation import FORWARDED, OUTCOMES, Books
 from rheostat.streams.demo.watch import Watched
 from rheostat.streams.demo.world import Seen
 
@@ -55,5 +55,5 @@ def _curve(values: list[float]) -> Text:
 def _books(books: Books | None) -> str:
     if books is None or not books.by_partition:
         return "none yet"
-    parts = " + ".join(f"{books.total(name):,} {name}" for name in OUTCOMES)
-    return f"{books.total('consumed'):,} = {parts} {'✓' if books.balanced else '✗ NOT BALANCED'}"
+    parts = " + ".join(f"{books.total(name):,} {name}" for name in OUTCOMES if name != FORWARDED)
+    return f"{books.events:,} = {parts} {'✓' if books.balanced else '✗ NOT BALANCED'}"

@@ -15,7 +15,7 @@ import numpy as np
 from rheostat.learners.contract import FeatureSchema
 from rheostat.schemas import catalogue
 from rheostat.streams.client.feedback import FeedbackClient
-from rheostat.streams.conservation import OUTCOMES, Books, BooksReader
+from rheostat.streams.conservation import FORWARDED, OUTCOMES, Books, BooksReader
 from rheostat.streams.demo.crowd import Crowd, CrowdSettings
 from rheostat.streams.demo.records import RecordSet
 from rheostat.streams.demo.story import Story
@@ -152,7 +152,7 @@ def _drained(reader: BooksReader, sent: int) -> Books:
     """Return the books once everything sent is in them, or as they are when time is over."""
     deadline = time.monotonic() + DRAIN_SECONDS_MAX
     books = _read(reader)
-    while (books is None or books.total("consumed") < sent) and time.monotonic() < deadline:
+    while (books is None or books.events < sent) and time.monotonic() < deadline:
         time.sleep(0.2)
         books = _read(reader)
     return books or reader.read()
@@ -183,12 +183,12 @@ def summary(
     fresh = tracker.latencies_ms()
     conserved = (
         books.balanced
-        and books.total("consumed") == seen.sent
+        and books.events == seen.sent
         and all(books.total(name) == count for name, count in counted.items())
     )
     return {
-        "events_in": books.total("consumed"),
-        **{name: books.total(name) for name in OUTCOMES},
+        "events_in": books.events,
+        **{name: books.total(name) for name in OUTCOMES if name != FORWARDED},
         "conservation_ok": conserved,
         "models_published": sum(watched.published.values()),
         "auc_before_attack": _rounded(seen.auc_before_attack),

@@ -59,7 +59,7 @@ def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, li
     order.
     """
     starts = np.fromiter(itertools.accumulate(map(len, blocks), initial=0), np.int64, len(blocks) + 1)
-    parts, failures = [], []
+    parts, failures = [], _of_nowhere(blocks)
     for topic in CHANNELS:
         indices = [index for index, block in enumerate(blocks) if block.topic == topic]
         if not indices:
@@ -73,6 +73,16 @@ def arrive(blocks: Sequence[Block], record_bytes_max: int) -> tuple[Arrivals, li
             failures.append((block, failure._replace(row=place - int(starts[block]))))
         parts.append(_part(topic, at[decoded.rows], starts, decoded.batch))
     return _joined(parts), failures
+
+
+def _of_nowhere(blocks: Sequence[Block]) -> list[tuple[int, Failure]]:
+    """Return a failure for each record of a topic that is none of feedback's."""
+    return [
+        (index, Failure(row, "headers", f"do not say which topic the record was sent to; found in {block.topic}"))
+        for index, block in enumerate(blocks)
+        if block.topic not in CHANNELS
+        for row in range(len(block))
+    ]
 
 
 def _decode(topic: str, values: list[bytes | None], record_bytes_max: int) -> Decoded:

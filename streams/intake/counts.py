@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+FATES = ("accepted", "duplicate", "quarantined", "withheld", "invalid", "forwarded")
+"""What may become of an event in the partition where it was read: exactly one of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Cumulative counts of one partition number over all source topics, exact across restarts.
 
-    consumed = accepted + duplicate + quarantined + withheld + invalid, always. `misplaced` events (in a partition other
-    than their key's) and `dedup_evicted` ids (given up for lack of memory while they still counted) are extra.
+    consumed = accepted + duplicate + quarantined + withheld + invalid + forwarded, always. What was forwarded to the
+    partition where it belongs is consumed once more there. `dedup_evicted` ids (given up for lack of memory while they
+    still counted) are extra.
     """
 
     consumed: int = 0
@@ -20,13 +24,13 @@ class Counts:
     quarantined: int = 0
     withheld: int = 0
     invalid: int = 0
-    misplaced: int = 0
+    forwarded: int = 0
     dedup_evicted: int = 0
 
     @property
     def imbalance(self) -> int:
         """Events consumed less events accounted for; anything but 0 is a fault of ours."""
-        return self.consumed - self.accepted - self.duplicate - self.quarantined - self.withheld - self.invalid
+        return self.consumed - sum(int(getattr(self, fate)) for fate in FATES)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES})

@@ -11,8 +11,10 @@ from rheostat.streams.engine.block import Block, OutBlock
 _ERROR_CHARS_MAX = 2_000
 
 
-def dead_letters(blocks: Sequence[Block], failures: Iterable[tuple[int, Failure]], now_ms: int) -> OutBlock | None:
-    """Return one dead letter for each failure, under the original key; None when nothing failed.
+def dead_letters(
+    partition: int, blocks: Sequence[Block], failures: Iterable[tuple[int, Failure]], now_ms: int
+) -> OutBlock | None:
+    """Return one dead letter for each failure, under the original key, for this partition; None when nothing failed.
 
     A failure comes with the index of its block; its `row` is the place in that block.
     """
@@ -21,7 +23,7 @@ def dead_letters(blocks: Sequence[Block], failures: Iterable[tuple[int, Failure]
         return None
     return OutBlock(
         catalogue.DEADLETTER,
-        failed[0][0].partition,
+        partition,
         [block.keys[failure.row] for block, failure in failed],
         [_letter(block, failure, now_ms) for block, failure in failed],
         [now_ms] * len(failed),

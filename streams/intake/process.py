@@ -1,6 +1,6 @@
 """What intake does to blocks, of one partition number or of several at once: a call costs more than its records.
 
-    decode > consent > validate > drop duplicates > pseudonymise > score bursts > weigh > write
+    decode > consent > validate > forward > drop duplicates > pseudonymise > score bursts > weigh > write
 
 Consent comes before everything that looks at an event's contents. What needs memory is done partition by partition.
 Nothing here knows Kafka or the clock.
@@ -9,7 +9,7 @@ Nothing here knows Kafka or the clock.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import Failure
-from rheostat.streams.engine.block import Block
+from rheostat.streams.engine.block import Block, OutBlock
 from rheostat.streams.engine.stage import Output
 from rheostat.streams.intake.arrivals import Arrivals, arrive
 from rheostat.streams.intake.bursts import Events, Scores, unsuspicious
@@ -28,9 +28,10 @@ from rheostat.streams.intake.deadletter import dead_letters
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
 from rheostat.streams.intake.memory import Memory
 from rheostat.streams.intake.normalise import certainties, entries
-from rheostat.streams.intake.placement import misplaced
+from rheostat.streams.intake.placement import as_written, places, rekeyed
 from rheostat.streams.intake.pseudonymise import Pseudonymiser
 from rheostat.streams.intake.settings import IntakeSettings
+from rheostat.streams.intake.sources import Sources
 from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.validate import faults
 from rheostat.streams.intake.weigh import weights
@@ -52,24 +53,30 @@ class Taken(NamedTuple):
 class Intake:
     """Turns feedback into ledger entries, quarantined events and dead letters; every event is accounted for."""
 
-    def __init__(self, settings: IntakeSettings, partitions: Mapping[str, int]) -> None:
+    def __init__(self, settings: IntakeSettings, partitions: int) -> None:
         self.settings = settings
-        self._partitions = partitions
+        self.partitions = partitions
+        self.sources = Sources(settings.sources)
         self._pseudonymiser = Pseudonymiser(settings.pseudonym_key, settings.pseudonym_epoch)
 
     def process(self, memories: Sequence[Memory], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Taken]:
         """Process the blocks of each partition number, given with what is remembered of it."""
-        given = list(itertools.chain.from_iterable(blocks))
-        owner = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
+        numbers = [own[0].partition if own else -1 for own in blocks]
+        written = [[each for block in own for each in as_written(block)] for own in blocks]
+        given = list(itertools.chain.from_iterable(written))
+        owner = np.repeat(np.arange(len(blocks)), list(map(len, written)))
         arrivals, undecoded = arrive(given, self.settings.record_bytes_max)
         refused = withheld(arrivals.batch)
-        valid, invalid = self._valid(arrivals.take((~refused).nonzero()[0]), given, now_ms)
+        consented = arrivals.take((~refused).nonzero()[0])
+        self.sources.observe(consented.batch.column("source"), consented.times_ms, now_ms)
+        valid, invalid = self._valid(consented, given, now_ms)
         failures: list[list[tuple[int, Failure]]] = [[] for _ in blocks]
         for index, failure in sorted(undecoded + invalid):
             failures[owner[index]].append((index, failure))
+        valid, moved = self._forward(valid, numbers, owner, given)
         ids = fingerprints(valid.batch.column("event_id"))
         fresh = _fresh(memories, owner[valid.block], ids)
-        accepted, held = self._written(memories, owner, valid.take(fresh.nonzero()[0]), ids.take(fresh), given)
+        accepted, held = self._written(memories, numbers, owner, valid.take(fresh.nonzero()[0]), ids.take(fresh), given)
         withheld_by = _counted(owner, arrivals.block[refused], len(blocks))
         duplicate_by = _counted(owner, valid.block[~fresh], len(blocks))
         taken = []
@@ -82,12 +89,13 @@ class Intake:
                     quarantined=len(held.get(number, ())),
                     withheld=withheld_by[number],
                     invalid=len(failures[number]),
-                    misplaced=misplaced(own, self._partitions),
+                    forwarded=sum(map(len, moved[number])),
                 )
             )
             records = [each[number].block for each in (accepted, held) if number in each]
-            letters = dead_letters(given, failures[number], now_ms)
-            output = Output([*records, letters] if letters else records, memory.metadata())
+            letters = dead_letters(numbers[number], given, failures[number], now_ms)
+            records += [*moved[number], letters] if letters else moved[number]
+            output = Output(records, memory.metadata())
             taken.append(Taken(output, accepted.get(number)))
         return taken
 
@@ -104,8 +112,31 @@ class Intake:
         failures = [(block, each._replace(row=at - starts[block])) for block, at, each in places]
         return arrivals.take(np.delete(np.arange(len(arrivals)), rows)), failures
 
+    def _forward(
+        self, events: Arrivals, numbers: Sequence[int], owner: Owners, blocks: Sequence[Block]
+    ) -> tuple[Arrivals, list[list[OutBlock]]]:
+        """Return the events that belong where they are, and for each partition number what is to be sent elsewhere."""
+        moved: list[list[OutBlock]] = [[] for _ in numbers]
+        belongs, of = places(events.batch, self.partitions), owner[events.block]
+        elsewhere = belongs != np.array(numbers, np.int64)[of]
+        if not elsewhere.any():
+            return events, moved
+        self.sources.forwarded(events.batch.column("source").filter(pa.array(elsewhere)))
+        starts = np.fromiter(itertools.accumulate(map(len, blocks), initial=0), np.int64, len(blocks) + 1)
+        for number in np.unique(of[elsewhere]).tolist():
+            rows = np.flatnonzero(elsewhere & (of == number))
+            own = events.take(rows)
+            moved[number] = rekeyed(own.batch, belongs[rows], own.block, own.at - starts[own.block], blocks)
+        return events.take(np.flatnonzero(~elsewhere)), moved
+
     def _written(
-        self, memories: Sequence[Memory], owner: Owners, new: Arrivals, ids: Fingerprints, blocks: Sequence[Block]
+        self,
+        memories: Sequence[Memory],
+        numbers: Sequence[int],
+        owner: Owners,
+        new: Arrivals,
+        ids: Fingerprints,
+        blocks: Sequence[Block],
     ) -> tuple[dict[int, Written], dict[int, Written]]:
         """Score, weigh and encode new events; remember their ids. Returns what is accepted and what is held back."""
         if not len(new):
@@ -123,9 +154,11 @@ class Intake:
             for known, some in ((memory.accepted, rows[~held[rows]]), (memory.held, rows[held[rows]])):
                 known.remember(ids.take(some), new.times_ms[some])
         if not held.any():
-            return write(catalogue.LEDGER, batch, new, groups, blocks), {}
+            return write(catalogue.LEDGER, batch, new, numbers, groups, blocks), {}
         good, bad = (
-            write(topic, batch.take(pa.array(rows)), new.take(rows), grouped(owner[rows]), blocks) if len(rows) else {}
+            write(topic, batch.take(pa.array(rows)), new.take(rows), numbers, grouped(owner[rows]), blocks)
+            if len(rows)
+            else {}
             for topic, rows in ((catalogue.LEDGER, (~held).nonzero()[0]), (catalogue.QUARANTINE, held.nonzero()[0]))
         )
         return good, bad

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.intake.sources import SourceSettings
 
 _DAY_MS = 86_400_000
 PSEUDONYM_KEY_BYTES_MIN = 16
@@ -58,9 +59,10 @@ class IntakeSettings:
     max_past_ms: int = 30 * _DAY_MS
     max_future_ms: int = 300_000
     dedup_window_ms: int = _DAY_MS
-    dedup_ids_max: int = 1_000_000
+    dedup_ids_max: int = 10_000_000
     bursts_enabled: bool = True
     bursts: BurstSettings = field(default_factory=BurstSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
 
     def __post_init__(self) -> None:
         size = len(self.pseudonym_key)

@@ -1,4 +1,7 @@
-"""The intake stage: three feedback topics in; ledger, quarantine and dead letters out, at the same partition number."""
+"""The intake stage: feedback in; ledger, quarantine and dead letters out, at the same partition number.
+
+What belongs into another partition goes out to `feedback.rekeyed`, which is also read.
+"""
 
 from __future__ import annotations
 
@@ -45,21 +48,22 @@ class IntakeStage:
     """Intake as the engine runs it; see `streams.engine.stage.Stage`."""
 
     name = "intake"
-    sources = catalogue.FEEDBACK
+    sources = (*catalogue.FEEDBACK, catalogue.REKEYED)
     assignment: Literal["group"] = "group"
     tick_ms = None
 
     def __init__(self, settings: IntakeSettings) -> None:
         self._settings = settings
-        self._partitions: dict[str, int] = {}
-        self._intake = Intake(settings, self._partitions)
+        self._intake: Intake | None = None
 
     def open(
         self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
     ) -> IntakeTask:
         """Rebuild the state of one partition number from ledger, quarantine and commit metadata."""
         (partition,) = partitions
-        self._partitions.update((topic, log.partitions(topic)) for topic in self.sources)
+        count = log.partitions(catalogue.LEDGER)
+        if self._intake is None or self._intake.partitions != count:
+            self._intake = Intake(self._settings, count)
         return IntakeTask(self._intake, restored_memory(self._settings, partition, committed, log, now_ms))
 
     def process(self, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:

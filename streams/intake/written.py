@@ -43,16 +43,23 @@ class Written:
 
 
 def write(
-    topic: str, batch: pa.RecordBatch, arrivals: Arrivals, groups: Groups, blocks: Sequence[Block]
+    topic: str,
+    batch: pa.RecordBatch,
+    arrivals: Arrivals,
+    partitions: Sequence[int],
+    groups: Groups,
+    blocks: Sequence[Block],
 ) -> dict[int, Written]:
-    """Encode entries, the rows of `arrivals`, of which there is one at least; return those of every owner."""
+    """Encode entries, the rows of `arrivals`, of which there is one at least; return those of every owner.
+
+    `partitions` are the partition numbers of the owners.
+    """
     values = encode_block(topic, batch)
     keys = picked(list(itertools.chain.from_iterable(block.keys for block in blocks)), arrivals.at)
     times_ms: list[int] = arrivals.times_ms.tolist()
     written = {}
     for number, rows in groups:
-        partition = blocks[arrivals.block[rows[0]]].partition
-        out = OutBlock(topic, partition, picked(keys, rows), picked(values, rows), picked(times_ms, rows))
+        out = OutBlock(topic, partitions[number], picked(keys, rows), picked(values, rows), picked(times_ms, rows))
         written[number] = Written(out, batch, rows, arrivals.times_ms)
     return written
 

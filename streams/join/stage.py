@@ -67,7 +67,7 @@ class JoinTask:
         self, settings: JoinSettings, partition: int, progress: Progress, predictions: Predictions, feedback: Rows
     ) -> None:
         self.settings = settings
-        self._partition = partition
+        self.partition = partition
         self._progress = progress
         self._predictions = predictions
         self._feedback = feedback
@@ -100,7 +100,7 @@ class JoinTask:
         silent = self._advance(newest_prediction, newest_entry, now_ms)
         self._kept.settle(len(self._predictions), len(self._feedback))
         self._progress = replace(self._progress, commits=self._progress.commits + 1, counts=self._kept.counts)
-        return Found(self._partition, pairs, silent)
+        return Found(self.partition, pairs, silent)
 
     def metadata(self) -> str:
         """Return what must be known exactly as of a commit, as JSON."""
@@ -192,7 +192,9 @@ def join(
     found = [task.settle(own, said, now_ms) for task, own, said in zip(tasks, shown, entries, strict=True)]
     outputs = []
     for task, blocks, own, made in zip(tasks, predictions, shown, examples(found, tasks[0].settings), strict=True):
-        letters = dead_letters(blocks, [(at, bad) for at, each in enumerate(own) for bad in each.failures], now_ms)
+        letters = dead_letters(
+            task.partition, blocks, [(at, bad) for at, each in enumerate(own) for bad in each.failures], now_ms
+        )
         outputs.append(Output([block for block in (made, letters) if block is not None], task.metadata()))
     return outputs
 

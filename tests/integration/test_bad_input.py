@@ -64,11 +64,11 @@ def test_every_kind_of_bad_record_is_set_aside_with_its_reason(make_kafka_broker
     producer = broker.producer()
     good = 0
     for name, (value, _) in BAD.items():
-        for neighbour in range(2):
+        for _ in range(2):
             good += 1
             producer.send(
                 catalogue.FEEDBACK_EXPLICIT,
-                f"good-{name}-{neighbour}".encode(),
+                b"p-1",
                 encoded(),
                 timestamp_ms=WallClock().now_ms(),
             )

@@ -31,7 +31,7 @@ def test_the_intake_benchmark_counts_and_verifies() -> None:
     assert found["consumed"] == 3_000
     assert found["accepted"] + found["duplicate"] == 3_000
     assert 80 < found["duplicate"] < 250
-    assert found["misplaced"] == found["invalid"] == 0
+    assert found["forwarded"] == found["invalid"] == 0
     assert sum(len(read_values(broker, catalogue.LEDGER, number)) for number in range(2)) == found["accepted"]
 
 

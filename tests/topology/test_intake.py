@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import decode_record
+from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.clock import ManualClock
 from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
@@ -20,7 +21,7 @@ from rheostat.streams.errors import Abortable, Corrupt
 from rheostat.streams.intake.counts import Counts
 from rheostat.streams.intake.settings import BurstSettings, IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage, IntakeTask
-from tests.support.feedback import KEY, NOW_MS, OUTPUTS, create_topics, event, publish_events
+from tests.support.feedback import KEY, NOW_MS, OUTPUTS, create_topics, event, key_of, publish_events
 
 PARTITIONS = 2
 WINDOW_MS = 1_000
@@ -58,11 +59,11 @@ histories = st.lists(st.tuples(st.lists(events, max_size=12), faults), max_size=
 class World:
     """One worker of intake."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, dedup_window_ms: int = WINDOW_MS, **given: Any) -> None:
         self.clock = ManualClock(NOW_MS)
         self.broker = MemoryBroker(self.clock, wait_ms=0)
         create_topics(self.broker, PARTITIONS)
-        self.settings = IntakeSettings(KEY, dedup_window_ms=WINDOW_MS, bursts=SMALL, **given)
+        self.settings = IntakeSettings(KEY, dedup_window_ms=dedup_window_ms, bursts=SMALL, **given)
         self.start()
 
     def start(self) -> None:
@@ -119,18 +120,45 @@ def test_faults_change_nothing_and_every_event_is_accounted_for(
     check_conservation(calm, [each for sent, _ in history for each in sent])
 
 
+@settings(max_examples=25, deadline=None)
+@given(histories)
+def test_events_put_elsewhere_end_where_they_belong_each_once_whatever_happens(
+    history: list[tuple[list[tuple[str, dict[str, Any]]], str | None]],
+) -> None:
+    world = World(dedup_window_ms=100 * WINDOW_MS)
+    sent = [each for events, _ in history for each in events]
+    for events, fault in history:
+        world.suffer(fault)
+        for place, (topic, record) in enumerate(events):
+            publish_events(world.broker, topic, PARTITIONS, [record], shift=place % 2)
+        world.drain()
+    found = [
+        (decode_record(topic, value or b"")["event_id"], number)
+        for (topic, number), rows in world.written().items()
+        if topic == catalogue.LEDGER
+        for _, value, _ in rows
+    ]
+    usable = [record for _, record in sent if record["consent"] and record["value"] <= 1.0]
+    assert sorted(found) == sorted({(each["event_id"], partition_for(key_of(each), PARTITIONS)) for each in usable})
+    totals: Counter[str] = Counter()
+    for counts in world.counts().values():
+        assert counts.imbalance == 0
+        totals.update(counts.as_json())
+    assert totals["consumed"] - totals["forwarded"] == len(sent)
+
+
 def check_conservation(world: World, sent: list[tuple[str, dict[str, Any]]]) -> None:
     totals: Counter[str] = Counter()
     for counts in world.counts().values():
         assert counts.imbalance == 0
         totals.update(counts.as_json())
     rows = Counter(topic for (topic, _), written in world.written().items() for _ in written)
-    assert totals["consumed"] == len(sent)
+    assert totals["consumed"] - totals["forwarded"] == len(sent)
     assert totals["accepted"] == rows[catalogue.LEDGER]
     assert totals["quarantined"] == rows[catalogue.QUARANTINE]
     assert totals["invalid"] == rows[catalogue.DEADLETTER]
     assert totals["withheld"] == sum(not record["consent"] for _, record in sent)
-    assert totals["misplaced"] == 0
+    assert totals["forwarded"] == 0
 
 
 def test_the_state_is_rebuilt_from_the_tail_alone() -> None:

@@ -14,6 +14,7 @@ from rheostat.schemas.catalogue import (
     LEDGER,
     MANIFEST,
     PREDICTIONS,
+    REKEYED,
     QUARANTINE,
     TOPICS,
     topic_settings,
@@ -25,7 +26,9 @@ DEDUP_WINDOW_MS = 24 * 60 * 60 * 1000
 
 
 def test_topics_schemas_and_ids_are_the_same_set() -> None:
-    assert set(TOPICS) | {MANIFEST, COMMAND} == set(names()) == set(COMMITTED.ids)
+    own = {name for name, topic in TOPICS.items() if not topic.carries}
+    assert own | {MANIFEST, COMMAND} == set(names()) == set(COMMITTED.ids)
+    assert {schema for topic in TOPICS.values() for schema in topic.carries} <= own
 
 
 def test_every_topic_constant_is_in_the_table() -> None:
@@ -42,7 +45,7 @@ def test_topics_that_hold_stage_state_outlive_the_window_and_lose_nothing_inside
 
 
 def test_what_is_made_from_a_record_can_stay_in_its_partition() -> None:
-    data = {*FEEDBACK, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES}
+    data = {*FEEDBACK, REKEYED, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES}
     assert {name for name, topic in TOPICS.items() if topic.co_partitioned} == data
     partitions = {name: count for name, count, _ in topic_settings(data_partitions=12)}
     assert {name for name, count in partitions.items() if count == 12} == data

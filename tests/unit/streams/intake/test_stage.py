@@ -24,7 +24,7 @@ WIRE_HEADER = b"\x00" + COMMITTED.id_of(catalogue.FEEDBACK_EXPLICIT).to_bytes(4,
 
 def task(**settings: Any) -> IntakeTask:
     chosen = IntakeSettings(KEY, **settings)
-    return IntakeTask(Intake(chosen, dict.fromkeys(catalogue.FEEDBACK, 1)), fresh_memory(chosen))
+    return IntakeTask(Intake(chosen, 1), fresh_memory(chosen))
 
 
 def ledger(output: Output) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def check_one_dead_letter(given: bytes | None, field: str, reason: str) -> None:
     assert letter["headers"] == {"ce_source": b"shop", "trace": b"\x00\x01"}
     assert [out.keys for out in output.records] == [[b"k1", b"k3"], [b"k2"]]
     assert [(each["event_id"], each["origin_offset"]) for each in ledger(output)] == [("before", 40), ("after", 44)]
-    assert intake.counts.as_json() | {"misplaced": 0} == dict.fromkeys(intake.counts.as_json(), 0) | {
+    assert intake.counts.as_json() == dict.fromkeys(intake.counts.as_json(), 0) | {
         "consumed": 3,
         "accepted": 2,
         "invalid": 1,
@@ -193,15 +193,6 @@ def test_an_id_may_come_again_after_the_window() -> None:
         intake.process([block_of_events([event(f"clock-{at}", occurred_at=at)])], NOW_MS)
         intake.process([block_of_events([event("again", occurred_at=at)])], NOW_MS)
     assert intake.counts.accepted == len(times) + 2
-
-
-def test_misplaced_events_are_counted_and_still_used() -> None:
-    settings = IntakeSettings(KEY)
-    intake = IntakeTask(Intake(settings, dict.fromkeys(catalogue.FEEDBACK, 4)), fresh_memory(settings))
-    events = [event(f"e{i}") for i in range(200)]
-    output = intake.process([block_of_events(events), block_of([encoded(event("keyless"))], keys=[None])], NOW_MS)
-    assert len(ledger(output)) == 201
-    assert 110 < intake.counts.misplaced < 190
 
 
 def test_an_attacked_target_goes_to_quarantine_with_reasons_and_is_not_accepted_later() -> None:

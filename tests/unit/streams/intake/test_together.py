@@ -57,7 +57,7 @@ def value_of(topic: str, row: Any) -> bytes | None:
 
 
 def new_tasks() -> list[IntakeTask]:
-    intake = Intake(SETTINGS, dict.fromkeys(catalogue.FEEDBACK, PARTITIONS))
+    intake = Intake(SETTINGS, PARTITIONS)
     return [IntakeTask(intake, fresh_memory(SETTINGS)) for _ in range(PARTITIONS)]
 
 
