@@ -16,6 +16,7 @@ FEEDBACK_IMPLICIT = "feedback.implicit"
 FEEDBACK_OUTCOME = "feedback.outcome"
 FEEDBACK = (FEEDBACK_EXPLICIT, FEEDBACK_IMPLICIT, FEEDBACK_OUTCOME)
 REKEYED = "feedback.rekeyed"
+RELEASED = "feedback.released"
 LEDGER = "feedback.ledger"
 QUARANTINE = "feedback.quarantine"
 DEADLETTER = "feedback.deadletter"
@@ -115,6 +116,15 @@ _ALL = (
     # Longer than the window of duplicates (24 h by default) and never compacted: intake rebuilds the ids from them.
     _data(LEDGER, "prediction_id, else subject_id", "intake", "every accepted event, with weight and origin", 30),
     _data(QUARANTINE, "prediction_id, else subject_id", "intake", "events held back; can be released", 30),
+    Topic(
+        RELEASED,
+        "prediction_id, else subject_id",
+        ("people",),
+        "events that a person released from quarantine",
+        retention_ms=30 * _DAY_MS,
+        co_partitioned=True,
+        carries=(QUARANTINE,),
+    ),
     # Larger than any feedback record: it holds the record's own bytes and says what is wrong.
     _data(DEADLETTER, "as it came", "intake", "records that cannot be used, original bytes kept", 30, 17 * _MIB),
     _data(EXAMPLES, "prediction_id", "join", "features, label, weight; what learners learn from", 30),

@@ -145,6 +145,12 @@ def read_signals(kinds: pa.Array | pa.ChunkedArray, values: Floats, channel: Cha
     return Signals(codes, known, in_channel, in_range, normalised, np.where(valid, _WEIGHT[codes], 0.0))
 
 
+def default_weights(kinds: pa.Array | pa.ChunkedArray) -> Floats:
+    """Return the default weight of each kind, 0 for an unknown one."""
+    codes = codes_of(kinds)
+    return np.asarray(np.where(codes >= 0, _WEIGHT[codes], 0.0))
+
+
 def normalise(kind: str, value: float) -> float:
     """Map one value to [0, 1]; raises KeyError for an unknown kind, ValueError for a value out of its range."""
     known = KINDS[kind]

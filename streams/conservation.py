@@ -1,7 +1,7 @@
 """The books of intake: cumulative counts that travel with the committed offsets, read from outside.
 
 For every partition, what was consumed is the sum of `OUTCOMES`, at every commit. Events forwarded to the partition
-where they belong are consumed twice.
+where they belong are consumed twice, and so are those released from quarantine (`readmitted`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ GROUPS = ("rheostat-intake", "rheostat-intake-join")
 
 OUTCOMES = FATES
 FORWARDED = "forwarded"
-SOURCES = (*catalogue.FEEDBACK, catalogue.REKEYED)
+READMITTED = "readmitted"
+SOURCES = (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Books:
     @property
     def events(self) -> int:
         """How many events came in, each counted once."""
-        return self.total("consumed") - self.total(FORWARDED)
+        return self.total("consumed") - self.total(FORWARDED) - self.total(READMITTED)
 
     def total(self, name: str) -> int:
         """Return one count over all partitions."""

@@ -78,8 +78,7 @@ def _process(tasks: Sequence[IntakeJoinTask], blocks: Sequence[Sequence[Block]],
 
 
 def _entries(taken: Taken) -> list[Entries]:
-    accepted = taken.accepted
-    return [] if accepted is None else [Entries(accepted.entries(), accepted.times_ms(), accepted.block.values)]
+    return [Entries(each.entries(), each.times_ms(), each.block.values) for each in taken.accepted]
 
 
 def _one(taken: Output, joined: Output) -> Output:

@@ -128,6 +128,7 @@ def _intake_books(metrics: Metrics) -> list[_Line]:
     fates = Cumulative(metrics.intake_events_total)
     return [
         _Line("consumed", Cumulative(metrics.intake_consumed_events_total)),
+        _Line("readmitted", Cumulative(metrics.intake_readmitted_events_total)),
         _Line("dedup_evicted", Cumulative(metrics.intake_evicted_ids_total)),
         *(_Line(fate, fates, (fate,)) for fate in INTAKE_FATES),
     ]

@@ -27,8 +27,8 @@ JOIN_SIDES = ("prediction", "feedback")
 UPDATE_KINDS = ("base", "delta")
 DRIFT_STATES = ("healthy", "suspect", "rolling_back", "probation", "frozen")
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR", "TIMEOUT")
-ROUTES = ("/predict", "/models", "/healthz", "/metrics")
-STATUSES = ("200", "400", "401", "404", "405", "413", "500", "503")
+ROUTES = ("/predict", "/models", "/feedback", "/healthz", "/metrics")
+STATUSES = ("200", "202", "400", "401", "404", "405", "413", "500", "503")
 CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "reason": (*CHECKS, OTHER),
@@ -93,6 +93,7 @@ METRICS: tuple[MetricDef, ...] = (
     # Intake. Cumulative over the life of the partition: the counts are committed with the offsets.
     _counter("intake_consumed_events_total", "Feedback events consumed, as committed in the log.", "partition"),
     _counter("intake_events_total", "What became of them, as committed in the log.", "partition", "fate"),
+    _counter("intake_readmitted_events_total", "Events consumed again: released from quarantine.", "partition"),
     _counter("intake_evicted_ids_total", "Ids forgotten before the window ended: memory was full.", "partition"),
     _gauge("intake_source_delay_seconds", "Median age of a source's events; below 0 its clock is ahead.", "source"),
     _gauge("intake_source_clock_faults", "1 for a source whose clock is ahead, or far behind the others.", "source"),
@@ -121,6 +122,10 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("serve_dropped_predictions_total", "Predictions answered but not logged: the queue was full."),
     _counter("serve_http_requests_total", "Requests answered.", "route", "status"),
     _histogram("serve_http_request_seconds", "Time to answer a request.", _FAST, "route"),
+    # Gateway.
+    _counter("gateway_requests_total", "Requests answered.", "route", "status"),
+    _counter("gateway_events_total", "Events accepted."),
+    _gauge("gateway_waiting_events", "Events that the broker has not acknowledged yet."),
     # Monitor.
     _gauge("monitor_drift_evidence_nats", "Natural log of the e-value against 'no worse than before'.", "model"),
     _gauge("monitor_drift_threshold_nats", "The evidence at which a verdict is FAIL.", "model"),
@@ -147,6 +152,7 @@ class Metrics:
     conservation_imbalance_records: Gauge
     intake_consumed_events_total: Counter
     intake_events_total: Counter
+    intake_readmitted_events_total: Counter
     intake_evicted_ids_total: Counter
     intake_source_delay_seconds: Gauge
     intake_source_clock_faults: Gauge
@@ -172,6 +178,9 @@ class Metrics:
     serve_dropped_predictions_total: Counter
     serve_http_requests_total: Counter
     serve_http_request_seconds: Histogram
+    gateway_requests_total: Counter
+    gateway_events_total: Counter
+    gateway_waiting_events: Gauge
     monitor_drift_evidence_nats: Gauge
     monitor_drift_threshold_nats: Gauge
     monitor_drift_state: Gauge
@@ -201,6 +210,10 @@ class Metrics:
         known = _closed(route, ROUTES)
         self.serve_http_requests_total.labels(known, _closed(status, STATUSES)).inc()
         self.serve_http_request_seconds.labels(known).observe(seconds)
+
+    def gateway_answered(self, route: str, status: str) -> None:
+        """Count a request that the gateway answered, by the same closed sets."""
+        self.gateway_requests_total.labels(_closed(route, ROUTES), _closed(status, STATUSES)).inc()
 
     def drift_state(self, model: str, state: str) -> None:
         """Set the one state that a model is in. Raises ValueError for a state outside `DRIFT_STATES`."""

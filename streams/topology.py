@@ -23,7 +23,7 @@ class StageRow:
 TOPOLOGY: tuple[StageRow, ...] = (
     StageRow(
         "intake",
-        (*catalogue.FEEDBACK, catalogue.REKEYED),
+        (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED),
         (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED),
         "normalise, validate, check consent, drop duplicates, score bursts, weigh",
     ),
@@ -50,7 +50,7 @@ TOPOLOGY: tuple[StageRow, ...] = (
 
 INTAKE_JOIN = StageRow(
     "intake-join",
-    (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.PREDICTIONS),
+    (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.PREDICTIONS),
     (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED, catalogue.EXAMPLES),
     "intake and join in one transaction: a hop less, for fresher models",
 )

@@ -7,17 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rheostat.schemas import catalogue, codec
+from rheostat.streams.engine.block import Place
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.models.version import Version
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record lies."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)

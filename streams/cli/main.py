@@ -7,7 +7,20 @@ import sys
 import typer
 
 from rheostat.schemas.codec import BadRecord
-from rheostat.streams.cli import bench, demo, keys, rollback, serve, status, topics, topology, trace, worker
+from rheostat.streams.cli import (
+    bench,
+    deadletter,
+    demo,
+    keys,
+    quarantine,
+    rollback,
+    serve,
+    status,
+    topics,
+    topology,
+    trace,
+    worker,
+)
 from rheostat.streams.errors import RheostatError
 
 app = typer.Typer(
@@ -28,6 +41,8 @@ app.command("status")(status.status)
 app.command("rollback")(rollback.rollback)
 app.command("trace")(trace.trace)
 app.command("keys")(keys.keys)
+app.add_typer(deadletter.app, name="deadletter")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(bench.app, name="bench")
 
 

@@ -16,6 +16,25 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Place(NamedTuple):
+    """Where one record lies; as text `<topic>/<partition>/<offset>`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read a place from text. Raises ValueError."""
+        topic, *numbers = text.split("/")
+        if len(numbers) != 2 or not topic or not all(each.isascii() and each.isdecimal() for each in numbers):
+            raise ValueError(f"{text!r} is no place of a record, which is written topic/partition/offset")
+        return cls(topic, int(numbers[0]), int(numbers[1]))
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One contiguous run of a partition's records, still encoded; all sequences have the same length.

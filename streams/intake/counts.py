@@ -14,7 +14,8 @@ class Counts:
     """Cumulative counts of one partition number over all source topics, exact across restarts.
 
     consumed = accepted + duplicate + quarantined + withheld + invalid + forwarded, always. What was forwarded to the
-    partition where it belongs is consumed once more there. `dedup_evicted` ids (given up for lack of memory while they
+    partition where it belongs is consumed once more there; `readmitted` events are consumed once more because they were
+    released from quarantine. `dedup_evicted` ids (given up for lack of memory while they
     still counted) are extra.
     """
 
@@ -25,6 +26,7 @@ class Counts:
     withheld: int = 0
     invalid: int = 0
     forwarded: int = 0
+    readmitted: int = 0
     dedup_evicted: int = 0
 
     @property

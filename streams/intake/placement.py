@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue
 from rheostat.streams.compiled import BYTES, INTS, compiled
-from rheostat.streams.engine.block import Block, Headers, OutBlock
+from rheostat.streams.engine.block import Block, Headers, OutBlock, Place
 from rheostat.streams.intake.strings import bytes_of, offsets_of
 
 Longs = NDArray[np.int64]
@@ -78,10 +78,8 @@ def as_written(block: Block) -> list[Block]:
         return [block]
     rows: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for row in range(len(block)):
-        topic, partition, offset = _origin(block.headers[row] if block.headers else None) or (
-            *(block.topic, block.partition),
-            block.offsets[row],
-        )
+        found = Place(block.topic, block.partition, block.offsets[row])
+        topic, partition, offset = _origin(block.headers[row] if block.headers else None) or found
         rows.setdefault((topic, partition), []).append((row, offset))
     return [_part(block, topic, partition, found) for (topic, partition), found in rows.items()]
 
@@ -101,17 +99,18 @@ def _part(block: Block, topic: str, partition: int, found: list[tuple[int, int]]
 
 def _with_origin(block: Block, row: int) -> Headers:
     given = (block.headers[row] if block.headers is not None else None) or []
-    origin = f"{block.topic}/{block.partition}/{block.offsets[row]}".encode()
+    origin = str(Place(block.topic, block.partition, block.offsets[row])).encode()
     return [*(each for each in given if each[0] != ORIGIN_HEADER), (ORIGIN_HEADER, origin)]
 
 
-def _origin(headers: Headers | None) -> tuple[str, int, int] | None:
+def _origin(headers: Headers | None) -> Place | None:
     """Return where a rekeyed record lay; None unless a header says so."""
     told = [value for name, value in headers or () if name == ORIGIN_HEADER]
-    parts = (told[-1] if told else b"").decode("utf-8", "replace").split("/")
-    if len(parts) != 3 or parts[0] not in catalogue.FEEDBACK or not (parts[1].isdecimal() and parts[2].isdecimal()):
+    try:
+        place = Place.parse((told[-1] if told else b"").decode("utf-8", "replace"))
+    except ValueError:
         return None
-    return parts[0], int(parts[1]), int(parts[2])
+    return place if place.topic in catalogue.FEEDBACK else None
 
 
 @compiled(types.uint64(BYTES, types.int64, types.int64))

@@ -30,6 +30,7 @@ from rheostat.streams.intake.memory import Memory
 from rheostat.streams.intake.normalise import certainties, entries
 from rheostat.streams.intake.placement import as_written, places, rekeyed
 from rheostat.streams.intake.pseudonymise import Pseudonymiser
+from rheostat.streams.intake.released import enter
 from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.sources import Sources
 from rheostat.streams.intake.strings import lengths_of
@@ -47,7 +48,7 @@ class Taken(NamedTuple):
     """What came of one partition number: the output, and the ledger entries that are in it."""
 
     output: Output
-    accepted: Written | None
+    accepted: Sequence[Written]
 
 
 class Intake:
@@ -62,7 +63,10 @@ class Intake:
     def process(self, memories: Sequence[Memory], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Taken]:
         """Process the blocks of each partition number, given with what is remembered of it."""
         numbers = [own[0].partition if own else -1 for own in blocks]
-        written = [[each for block in own for each in as_written(block)] for own in blocks]
+        released = [[block for block in own if block.topic == catalogue.RELEASED] for own in blocks]
+        written = [
+            [each for block in own if block.topic != catalogue.RELEASED for each in as_written(block)] for own in blocks
+        ]
         given = list(itertools.chain.from_iterable(written))
         owner = np.repeat(np.arange(len(blocks)), list(map(len, written)))
         arrivals, undecoded = arrive(given, self.settings.record_bytes_max)
@@ -81,22 +85,29 @@ class Intake:
         duplicate_by = _counted(owner, valid.block[~fresh], len(blocks))
         taken = []
         for number, (memory, own) in enumerate(zip(memories, blocks, strict=True)):
-            memory.settle(
-                Counts(
-                    consumed=sum(map(len, own)),
-                    accepted=len(accepted.get(number, ())),
-                    duplicate=duplicate_by[number],
-                    quarantined=len(held.get(number, ())),
-                    withheld=withheld_by[number],
-                    invalid=len(failures[number]),
-                    forwarded=sum(map(len, moved[number])),
-                )
-            )
-            records = [each[number].block for each in (accepted, held) if number in each]
+            entered = [accepted[number]] if number in accepted else []
             letters = dead_letters(numbers[number], given, failures[number], now_ms)
-            records += [*moved[number], letters] if letters else moved[number]
-            output = Output(records, memory.metadata())
-            taken.append(Taken(output, accepted.get(number)))
+            counts = Counts(
+                consumed=sum(map(len, own)),
+                duplicate=duplicate_by[number],
+                quarantined=len(held.get(number, ())),
+                withheld=withheld_by[number],
+                invalid=len(failures[number]),
+                forwarded=sum(map(len, moved[number])),
+            )
+            records = [held[number].block] if number in held else []
+            records += [*moved[number], *([letters] if letters else [])]
+            if again := released[number]:
+                found = enter(memory, numbers[number], again)
+                entered += [found.entered] if found.entered else []
+                letters = dead_letters(numbers[number], again, found.failures, now_ms)
+                records += [letters] if letters else []
+                counts += Counts(
+                    readmitted=sum(map(len, again)), duplicate=found.duplicates, invalid=len(found.failures)
+                )
+            memory.settle(counts + Counts(accepted=sum(map(len, entered))))
+            output = Output([*(each.block for each in entered), *records], memory.metadata())
+            taken.append(Taken(output, entered))
         return taken
 
     def _valid(

@@ -1,6 +1,6 @@
 """The intake stage: feedback in; ledger, quarantine and dead letters out, at the same partition number.
 
-What belongs into another partition goes out to `feedback.rekeyed`, which is also read.
+What belongs into another partition goes out to `feedback.rekeyed`, which is also read, as is `feedback.released`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class IntakeStage:
     """Intake as the engine runs it; see `streams.engine.stage.Stage`."""
 
     name = "intake"
-    sources = (*catalogue.FEEDBACK, catalogue.REKEYED)
+    sources = (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED)
     assignment: Literal["group"] = "group"
     tick_ms = None
 

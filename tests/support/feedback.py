@@ -71,7 +71,12 @@ def records_of(outputs: Iterable[OutBlock], topic: str) -> list[dict[str, Any]]:
 
 def create_topics(broker: Broker, partitions: int) -> None:
     """Create the topics of intake."""
-    broker.create_topics([TopicSpec(topic, partitions) for topic in (*catalogue.FEEDBACK, catalogue.REKEYED, *OUTPUTS)])
+    broker.create_topics(
+        [
+            TopicSpec(topic, partitions)
+            for topic in (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, *OUTPUTS)
+        ]
+    )
 
 
 def publish_events(

@@ -29,7 +29,7 @@ from tests.support.join_records import prediction
 
 PARTITIONS = 2
 TOPICS = (
-    *(*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.PREDICTIONS),
+    *(*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.PREDICTIONS),
     *(catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.EXAMPLES),
 )
 INTAKE = IntakeSettings(KEY, bursts=BurstSettings(events_min=3, actor_events_min=1))

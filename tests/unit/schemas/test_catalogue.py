@@ -15,6 +15,7 @@ from rheostat.schemas.catalogue import (
     MANIFEST,
     PREDICTIONS,
     REKEYED,
+    RELEASED,
     QUARANTINE,
     TOPICS,
     topic_settings,
@@ -45,7 +46,7 @@ def test_topics_that_hold_stage_state_outlive_the_window_and_lose_nothing_inside
 
 
 def test_what_is_made_from_a_record_can_stay_in_its_partition() -> None:
-    data = {*FEEDBACK, REKEYED, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES}
+    data = {*FEEDBACK, REKEYED, RELEASED, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES}
     assert {name for name, topic in TOPICS.items() if topic.co_partitioned} == data
     partitions = {name: count for name, count, _ in topic_settings(data_partitions=12)}
     assert {name for name, count in partitions.items() if count == 12} == data

@@ -216,7 +216,7 @@ def test_every_count_of_intake_is_shown() -> None:
     counts = Counts(6, 1, 1, 1, 1, 1, 1, dedup_evicted=2)
     LoopMetrics(Metrics(registry)).opened("intake", 0, FakeTask("intake", counts.as_json()), 0.1)
     found = values(registry)
-    assert set(counts.as_json()) == {"consumed", *INTAKE_FATES, "dedup_evicted"}
+    assert set(counts.as_json()) == {"consumed", *INTAKE_FATES, "readmitted", "dedup_evicted"}
     assert all(found[f'rheostat_intake_events_total{{fate="{fate}",partition="0"}}'] == 1 for fate in INTAKE_FATES)
     assert found['rheostat_intake_evicted_ids_total{partition="0"}'] == 2
     assert found['rheostat_conservation_imbalance_records{partition="0",stage="intake"}'] == 0

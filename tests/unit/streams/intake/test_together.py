@@ -70,7 +70,7 @@ def test_together_is_as_each_on_its_own(history: list[list[tuple[int, str, Any]]
         taken = take_in(together, blocks, NOW_MS)
         expected = [task.process(own, NOW_MS) for task, own in zip(alone, blocks, strict=True)]
         assert [dataclasses.asdict(each.output) for each in taken] == [dataclasses.asdict(each) for each in expected]
-        accepted = [0 if each.accepted is None else len(each.accepted.entries()) for each in taken]
+        accepted = [sum(len(one.entries()) for one in each.accepted) for each in taken]
         ledgers = [[len(out) for out in each.records if out.topic == catalogue.LEDGER] for each in expected]
         assert accepted == [sum(sizes) for sizes in ledgers]
     assert [task.counts for task in together] == [task.counts for task in alone]
