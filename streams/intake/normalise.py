@@ -58,7 +58,8 @@ def _by_topic(arrivals: Arrivals, blocks: Sequence[Block], names: Mapping[str, s
     if len(topics) == 1:
         return pa.repeat(names[topics[0]], len(arrivals))
     of_block = np.array([topics.index(block.topic) for block in blocks])
-    return pa.array([names[topic] for topic in topics]).take(pa.array(of_block[arrivals.block]))
+    # A block that no row is of may have any topic.
+    return pa.array([names.get(topic, "") for topic in topics]).take(pa.array(of_block[arrivals.block]))
 
 
 def _origin_offsets(arrivals: Arrivals, blocks: Sequence[Block]) -> NDArray[np.int64]:

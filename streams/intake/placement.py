@@ -110,7 +110,8 @@ def _origin(headers: Headers | None) -> Place | None:
         place = Place.parse((told[-1] if told else b"").decode("utf-8", "replace"))
     except ValueError:
         return None
-    return place if place.topic in catalogue.FEEDBACK else None
+    possible = place.topic in catalogue.FEEDBACK and place.partition < 1 << 31 and place.offset < 1 << 63
+    return place if possible else None
 
 
 @compiled(types.uint64(BYTES, types.int64, types.int64))
