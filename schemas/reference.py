@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _EMBEDDED = {MANIFEST: "`models`", COMMAND: "`models.commands`"}
 
 
 def fields_reference() -> str:
-    """Return a section for every schema: what it is, its id, and a table of its fields."""
+    """Return a section for every schema: what it is, its id, who writes it, and a table of its fields at any depth."""
     own = [name for name, topic in TOPICS.items() if not topic.carries]
     return "\n".join(_section(name) for name in (*own, *_EMBEDDED))
 
@@ -47,16 +47,54 @@ def main(path: str) -> None:
 def _section(name: str) -> str:
     avro = document(name)
     place = f"embedded in {_EMBEDDED[name]}, without header" if name in _EMBEDDED else "message value"
-    rows = "".join(_row(field) for field in avro["fields"])
+    topic = TOPICS[_EMBEDDED.get(name, name).strip("`")]
+    rows = "".join(_rows(avro, ""))
+    writers = ", ".join(topic.writers)
     return (
-        f"### `{name}`\n\n{avro['doc']} Record `{avro['name']}`, schema id {COMMITTED.id_of(name)}, {place}.\n\n"
-        f"| field | type | meaning |\n|---|---|---|\n{rows}"
+        f"### `{name}`\n\n{avro['doc']} "
+        f"Record `{avro['name']}`, schema id {COMMITTED.id_of(name)}, {place}; written by {writers}.\n\n"
+        f"| field | type | unit | meaning | may change |\n|---|---|---|---|---|\n{rows}"
     )
 
 
-def _row(field: Mapping[str, Any]) -> str:
-    default = f" Default: `{field['default']!r}`." if field.get("default") is not None else ""
-    return f"| `{field['name']}` | {_type(field['type'])} | {field['doc']}{default} |\n"
+def _rows(record: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield a row for every field of a record, and of the records in it: `cells[].count`."""
+    for field in record["fields"]:
+        name, kind = f"{path}{field['name']}", field["type"]
+        default = f" Default: `{field['default']!r}`." if field.get("default") is not None else ""
+        yield f"| `{name}` | {_type(kind)} | {_unit(field)} | {field['doc']}{default} | {_change(kind)} |\n"
+        for each, suffix in _inner_records(kind):
+            yield from _rows(each, f"{name}{suffix}.")
+
+
+def _unit(field: Mapping[str, Any]) -> str:
+    times = (branch for branch in _branches(field["type"]) if isinstance(branch, Mapping))
+    if any(branch.get("logicalType") == "timestamp-millis" for branch in times):
+        return "ms since 1970, UTC"
+    return str(field.get("unit", ""))
+
+
+def _change(avro: Any) -> str:
+    """Return what may become of a field later, by its type: the rules of "How schemas change"."""
+    if any(True for _ in _inner_records(avro)):
+        return "more fields"
+    kinds = {branch["type"] for branch in _branches(avro) if isinstance(branch, Mapping)}
+    return "more symbols" if "enum" in kinds else "more keys" if "map" in kinds else "no"
+
+
+def _inner_records(avro: Any) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield the records in a type, with what stands for the way to them: `[]` in an array, `{}` in a map."""
+    for branch in _branches(avro):
+        if isinstance(branch, Mapping):
+            inner, suffix = {"array": (branch.get("items"), "[]"), "map": (branch.get("values"), "{}")}.get(
+                branch["type"], (branch, "")
+            )
+            if isinstance(inner, Mapping) and inner["type"] == "record":
+                yield inner, suffix
+
+
+def _branches(avro: Any) -> list[Any]:
+    return avro if isinstance(avro, list) else [avro]
 
 
 def _type(avro: Any) -> str:
@@ -71,7 +109,7 @@ def _type(avro: Any) -> str:
     if avro["type"] in ("array", "map"):
         return f"{avro['type']} of {_type(avro.get('items', avro.get('values')))}"
     if avro["type"] == "record":
-        return f"{avro['name']} (" + ", ".join(f"{f['name']} {_type(f['type'])}" for f in avro["fields"]) + ")"
+        return str(avro["name"])
     return _type(avro["type"])
 
 

@@ -95,6 +95,36 @@ class ServeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """The HTTP gateway for feedback.
+
+    in_flight_max: events that may wait for the broker. spool_dir: where set, events are safe once they are in a spool
+    there, and are accepted while Kafka is away. identity_secret_file: see the feedback client's `identity_secret`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    bytes_max: int = 1 << 20
+    batch_max: int = 1_000
+    in_flight_max: int = 10_000
+    acknowledge_timeout_ms: int = 5_000
+    retry_after_s: int = 5
+    spool_dir: str | None = None
+    spool_bytes_max: int = 256 << 20
+    spool_sync_ms: int = 1_000
+    api_keys_file: str | None = None
+    identity_secret_file: str | None = None
+
+    def __post_init__(self) -> None:
+        _in_range("gateway.port", self.port, 0, 65_535)
+        _in_range("gateway.bytes_max", self.bytes_max, 1_024, 1 << 30)
+        _in_range("gateway.batch_max", self.batch_max, 1, 100_000)
+        _in_range("gateway.in_flight_max", self.in_flight_max, self.batch_max, 500_000)
+        _in_range("gateway.acknowledge_timeout_ms", self.acknowledge_timeout_ms, 100, 300_000)
+        _in_range("gateway.retry_after_s", self.retry_after_s, 1, 3_600)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default."""
 
@@ -123,6 +153,7 @@ class Config:
     learn: LearnConfig = field(default_factory=LearnConfig)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     feature_sets: Mapping[str, FeatureSetConfig] = field(default_factory=dict)
 

@@ -18,12 +18,14 @@ from rheostat.streams.engine.faust_worker import MakeLoop, run_worker
 from rheostat.streams.engine.loop import LoopLimits, LoopObserver, Process, StageLoop
 from rheostat.streams.engine.stage import Stage
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.heap import share_arenas
 from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.keys import pseudonym_key, signer
 from rheostat.streams.metrics import Metrics, serve_metrics
 from rheostat.streams.models.signing import load_key_ring
 from rheostat.streams.monitor.settings import MonitorSettings
+from rheostat.streams.pandas_shim import convert_without_pandas
 from rheostat.streams.topology import StageRow
 
 
@@ -38,8 +40,12 @@ def run_stages(
     log_level: str,
 ) -> None:
     """Run these stages until SIGTERM; does not return."""
-    # The first conversion makes pyarrow import pandas, a second or two: before there is work, not during it.
-    pa.array([0])
+    share_arenas()
+    rows = list(rows)
+    if any(row.per_model for row in rows):
+        pa.array([0])  # imports pandas, which River needs: before there is work, not during it
+    else:
+        convert_without_pandas()
     stages = [stage for row in rows for stage in build_stages(row, config, slot, only_models)]
     registry = CollectorRegistry()
     metrics = Metrics(registry)

@@ -10,6 +10,7 @@ import pytest
 from rheostat.streams.engine.kafka import KafkaBroker
 from tests.support.brokers import kafka_broker
 from tests.support.kafka_server import kafka_server
+from tests.support.registry_server import registry_server
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def kafka() -> Iterator[str]:
     """Bootstrap address of a real Kafka; RHEOSTAT_TEST_BOOTSTRAP names one that runs already."""
     with kafka_server(os.environ.get("RHEOSTAT_TEST_BOOTSTRAP")) as bootstrap:
         yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[str]:
+    """Address of a real schema registry; RHEOSTAT_TEST_REGISTRY names one that runs already."""
+    with registry_server(os.environ.get("RHEOSTAT_TEST_REGISTRY")) as url:
+        yield url
 
 
 @pytest.fixture

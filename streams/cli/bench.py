@@ -88,6 +88,35 @@ def intake(
     _print({**found, **machine()}, as_json)
 
 
+@app.command()
+def restart(
+    ids: Annotated[
+        int, typer.Option("--ids", help="How many event ids are known when the worker is killed.")
+    ] = 1_000_000,
+    partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 4,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Kill a worker of intake and start it again: time, memory, restored records a second (simulated input).
+
+    Example: `rheostat bench restart --ids 1000000 --json`
+    """
+    from rheostat.streams.bench.load import SCHEMA
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.bench.restart import STAGES, bench_restart
+    from rheostat.streams.local.pipeline import prepare
+    from rheostat.streams.provision import create_topics
+
+    with _kafka(bootstrap) as (address, folder), _progress("restart") as progress:
+        settings: dict[str, dict[str, object]] = {"kafka": {"data_partitions": partitions}}
+        prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        pipeline = prepare(folder, address, SCHEMA, [STAGES], models=[], prefix=prefix, settings=settings)
+        broker = connect(pipeline.config.kafka)
+        create_topics(broker, partitions, 1)
+        found = bench_restart(broker, pipeline, folder, ids, progress=progress)
+    _print({**found, "partitions": partitions, **machine()}, as_json)
+
+
 def connect_with_prefix(address: str) -> Any:
     """Open a broker whose topics are this run's alone."""
     return connect(KafkaConfig(bootstrap=address, prefix=f"bench-{uuid.uuid4().hex[:8]}."))

@@ -8,12 +8,15 @@ import typer
 
 from rheostat.schemas.codec import BadRecord
 from rheostat.streams.cli import (
+    backtest,
     bench,
     deadletter,
     demo,
+    gateway,
     keys,
     quarantine,
     rollback,
+    schemas,
     serve,
     status,
     topics,
@@ -35,6 +38,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("serve")(serve.serve)
+app.command("gateway")(gateway.gateway)
 app.command("topics")(topics.topics)
 app.command("topology")(topology.topology)
 app.command("status")(status.status)
@@ -43,7 +47,9 @@ app.command("trace")(trace.trace)
 app.command("keys")(keys.keys)
 app.add_typer(deadletter.app, name="deadletter")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(schemas.app, name="schemas")
 app.add_typer(bench.app, name="bench")
+app.add_typer(backtest.app, name="backtest")
 
 
 def main() -> None:

@@ -44,3 +44,16 @@ def connect(kafka: KafkaConfig) -> Broker:
 
         return embedded_kafka_broker(kafka.bootstrap, prefix=kafka.prefix, overrides=overrides)
     return KafkaBroker(kafka.bootstrap, prefix=kafka.prefix, protocol=kafka.protocol, overrides=overrides)
+
+
+def read_api_keys(setting: str, file: str | None) -> tuple[str, ...]:
+    """Return the keys in the file that a setting names, one a line; none without a file. Raises ConfigError."""
+    if file is None:
+        return ()
+    try:
+        found = tuple(line.strip() for line in Path(file).read_text().splitlines() if line.strip())
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot read {file}: {error.strerror}") from error
+    if not found:
+        raise ConfigError(f"{setting}: {file} has no key; one a line is expected")
+    return found

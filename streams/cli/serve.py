@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rheostat.streams.cli.options import Bootstrap, ConfigFile, Settings, connect, load
-from rheostat.streams.errors import ConfigError
+from rheostat.streams.cli.options import Bootstrap, ConfigFile, Settings, connect, load, read_api_keys
 
 
 def serve(
@@ -40,22 +39,11 @@ def serve(
         keep_versions=wanted.keep_versions,
         status_interval_ms=wanted.status_interval_ms,
     )
-    answers = HttpSettings(prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=_api_keys(wanted.api_keys_file))
+    answers = HttpSettings(
+        prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=read_api_keys("serve.api_keys_file", wanted.api_keys_file)
+    )
     run_server(
         connect(loaded.config.kafka),
         ServerSettings(follower, answers, wanted.host, wanted.port, wanted.prediction_queue_max),
         load_key_ring(Path(loaded.config.keys.dir)),
     )
-
-
-def _api_keys(file: str | None) -> tuple[str, ...]:
-    """Return the keys in a file, one a line; none without a file."""
-    if file is None:
-        return ()
-    try:
-        found = tuple(line.strip() for line in Path(file).read_text().splitlines() if line.strip())
-    except OSError as error:
-        raise ConfigError(f"serve.api_keys_file: cannot read {file}: {error.strerror}") from error
-    if not found:
-        raise ConfigError(f"serve.api_keys_file: {file} has no key; one a line is expected")
-    return found

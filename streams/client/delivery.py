@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
+from typing import Protocol
 
 from rheostat.schemas.cloudevents import CloudEvent, write_headers
 from rheostat.schemas.codec import BadRecord, encode_record
 from rheostat.streams.client.event import RECORD_BYTES_MAX, Feedback
 from rheostat.streams.engine.broker import DeliveryCallback, Producer
+
+logger = logging.getLogger("rheostat.client")
 
 FAILURES_KEPT_MAX = 1_000
 
@@ -28,56 +32,96 @@ class Undelivered(Exception):
         self.waiting = waiting
 
 
-class Delivery:
-    """Queues events on a producer; failures are kept until `flush` raises them. Thread-safe."""
+class Outbox(Protocol):
+    """Where a client puts its events."""
 
-    def __init__(self, producer: Producer, on_failure: OnFailure | None = None) -> None:
-        self._producer = producer
+    def queue(self, event: Feedback) -> None:
+        """Accept an event. Raises ValueError for one that cannot be written, Retryable when full."""
+        ...
+
+    def flush(self, timeout_ms: int) -> int:
+        """Wait for delivery; return how many events are safe but not delivered yet. Raises Undelivered."""
+        ...
+
+    def close(self) -> int:
+        """Release everything; return how many events stay for the next start. Idempotent."""
+        ...
+
+
+class Failures:
+    """Events that were not delivered: all are counted, the last 1,000 kept, each told to `on_failure`. Thread-safe."""
+
+    def __init__(self, on_failure: OnFailure | None = None) -> None:
         self._on_failure = on_failure
         self._lock = Lock()
         self._failed: deque[tuple[Feedback, str]] = deque(maxlen=FAILURES_KEPT_MAX)
-        self._failed_count = 0
+        self._count = 0
 
-    def queue(self, event: Feedback) -> None:
-        """Encode and queue an event. Raises ValueError for one that cannot be written, Retryable when full."""
-        value = _encoded(event)
-        self._producer.send(
-            event.topic,
-            event.key,
-            value,
-            timestamp_ms=event.occurred_at,
-            headers=write_headers(CloudEvent(event.event_id, event.source, event.topic, event.occurred_at)),
-            on_delivery=self._report(event),
-        )
-
-    def flush(self, timeout_ms: int) -> None:
-        """Wait for delivery. Raises Undelivered, once for each failure, and for what is still under way."""
-        waiting = self._producer.flush(timeout_ms)
+    def add(self, event: Feedback, error: str) -> None:
+        """Note that an event was not delivered. What `on_failure` raises is logged: it is not the sender's concern."""
         with self._lock:
-            failed, count = tuple(self._failed), self._failed_count
+            self._failed.append((event, error))
+            self._count += 1
+        if self._on_failure is not None:
+            try:
+                self._on_failure(event, error)
+            except Exception:
+                logger.exception("on_failure raised for event %s", event.event_id)
+
+    def raise_any(self, waiting: int) -> None:
+        """Raise Undelivered for what was noted since the last call, and for what is still waiting, if there is any."""
+        with self._lock:
+            failed, count = tuple(self._failed), self._count
             self._failed.clear()
-            self._failed_count = 0
+            self._count = 0
         if count or waiting:
             raise Undelivered(failed, count, waiting)
 
-    def close(self) -> None:
+
+class Delivery:
+    """Queues events on a producer, in memory; failures are kept until `flush` raises them. Thread-safe."""
+
+    def __init__(self, producer: Producer, on_failure: OnFailure | None = None) -> None:
+        self._producer = producer
+        self._failures = Failures(on_failure)
+
+    def queue(self, event: Feedback) -> None:
+        """Encode and queue an event. Raises ValueError for one that cannot be written, Retryable when full."""
+        send(self._producer, event, self._report(event))
+
+    def flush(self, timeout_ms: int) -> int:
+        """Wait for delivery. Raises Undelivered, once for each failure, and for what is still under way."""
+        self._failures.raise_any(self._producer.flush(timeout_ms))
+        return 0
+
+    def close(self) -> int:
         """Release the connection; what is still queued gets a moment to leave. Idempotent."""
         self._producer.close()
+        return 0
 
     def _report(self, event: Feedback) -> DeliveryCallback:
         def report(error: str | None) -> None:
-            if error is None:
-                return
-            with self._lock:
-                self._failed.append((event, error))
-                self._failed_count += 1
-            if self._on_failure is not None:
-                self._on_failure(event, error)
+            if error is not None:
+                self._failures.add(event, error)
 
         return report
 
 
-def _encoded(event: Feedback) -> bytes:
+def send(producer: Producer, event: Feedback, on_delivery: DeliveryCallback) -> None:
+    """Give an event to a producer as its topic wants it. Raises ValueError as `encoded` does, Retryable when full."""
+    value = encoded(event)
+    producer.send(
+        event.topic,
+        event.key,
+        value,
+        timestamp_ms=event.occurred_at,
+        headers=write_headers(CloudEvent(event.event_id, event.source, event.topic, event.occurred_at)),
+        on_delivery=on_delivery,
+    )
+
+
+def encoded(event: Feedback) -> bytes:
+    """Return the message value of an event. Raises ValueError, naming the field, when it cannot be written."""
     try:
         value = encode_record(event.topic, event.record())
     except BadRecord as error:

@@ -1,16 +1,12 @@
-"""One feedback event as a service makes it, checked by the rules that intake will check it with.
-
-An event carries its id from the moment it is made: sending the same object again is a retry, which intake drops as a
-duplicate.
-"""
+"""One feedback event as a service makes it, checked by the rules that intake will check it with."""
 
 from __future__ import annotations
 
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.signals import KINDS, Channel
@@ -28,25 +24,12 @@ TOPIC_OF: Mapping[Channel, str] = {
 }
 
 
-class Details(TypedDict):
-    """What every kind of feedback may say besides its value. `consent` is never assumed.
-
-    certainty: the user's own, 0 to 1. occurred_at_ms: when the user acted, now by default. event_id: give one if the
-    service already has a unique id for the user's action, so that a retry after a crash is a duplicate too.
-    """
-
-    consent: bool
-    target_id: NotRequired[str | None]
-    certainty: NotRequired[float | None]
-    segment: NotRequired[str | None]
-    text: NotRequired[str | None]
-    occurred_at_ms: NotRequired[int | None]
-    event_id: NotRequired[str | None]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One event, named as in the feedback schemas. Raises ValueError naming the field that intake would refuse."""
+    """One event, named as in the feedback schemas. Raises ValueError naming the field that intake would refuse.
+
+    It keeps its id: sending the same object again is a retry, which intake drops as a duplicate.
+    """
 
     kind: str
     value: float
@@ -80,7 +63,10 @@ class Feedback:
 
     def record(self) -> dict[str, Any]:
         """Return the fields of the Avro record."""
-        return {name: value for name, value in asdict(self).items() if name != "channel"}
+        return {name: getattr(self, name) for name in _RECORD_FIELDS}
+
+
+_RECORD_FIELDS = tuple(each.name for each in fields(Feedback) if each.name != "channel")
 
 
 def channel_of(event: Feedback) -> Channel:

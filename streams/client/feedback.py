@@ -8,13 +8,16 @@ Needs the base install only. Safe to use from several threads.
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
-from rheostat.streams.client.delivery import Delivery, OnFailure
-from rheostat.streams.client.event import Details, Feedback, channel_of, check_time
+from rheostat.streams.client.delivery import Delivery, OnFailure, Outbox
+from rheostat.streams.client.event import Feedback, check_time
+from rheostat.streams.client.forwarder import SpooledDelivery
+from rheostat.streams.client.identity import EventIds
+from rheostat.streams.client.making import Details, channel_named_by, make_event, on_stars, retraction_of
+from rheostat.streams.client.spool import SpoolSettings, SpoolStats
 from rheostat.streams.clock import Clock, WallClock
 from rheostat.streams.engine.broker import Broker
 
@@ -24,10 +27,19 @@ FLUSH_TIMEOUT_MS = 10_000
 class FeedbackClient:
     """Sends feedback to Kafka: idempotent, acknowledged by all replicas, placed by murmur2 of the key.
 
-    Every method checks its event as intake will (ValueError naming the field), queues it and returns it at once. To
-    retry, `send` the returned event again: it keeps its id, so intake drops the second one. A full queue raises
-    Retryable after about a second. What was not delivered is told to `on_failure` and raised by `flush`.
-    Leaving the `with` block flushes.
+    Every method checks its event as intake will (ValueError naming the field), queues it and returns it at once.
+
+    The same statement is the same event: a thumb up given twice by one user for one prediction, by a double click or a
+    retry of the request, has one id and counts once, within the window of intake's duplicates (24 h by default). A
+    thumb down afterwards is another event. To say the same again on purpose (up, down, up), give an `idempotency_key`:
+    the id of the click, or the event_id of the statement that is changed. Feedback without a prediction or a subject
+    gets a random id unless it has a key. See `identity.py`; an `identity_secret`, the same in all processes of the
+    service, keeps ids from telling who gave the feedback.
+
+    Without a spool, events wait in memory. A full queue raises Retryable after about a second; what was not delivered
+    is told to `on_failure` and raised by `flush`. With a `spool`, a folder of this process alone, they wait on disk,
+    for as long as Kafka is away and over restarts; what does not fit raises SpoolFull. Leaving the `with` block
+    flushes.
     """
 
     def __init__(
@@ -38,17 +50,20 @@ class FeedbackClient:
         prefix: str = "",
         clock: Clock | None = None,
         on_failure: OnFailure | None = None,
+        spool: SpoolSettings | Path | str | None = None,
+        identity_secret: bytes | None = None,
     ) -> None:
         if not source:
             raise ValueError("source: must name the service")
         self._source = source
         self._clock = clock or WallClock()
-        self._delivery = Delivery(_connect(broker, prefix).producer(), on_failure)
+        self._ids = EventIds(identity_secret)
+        self._outbox = _outbox(_connect(broker, prefix), spool, on_failure)
 
     def send(self, event: Feedback) -> Feedback:
         """Queue an event, again or for the first time. Raises ValueError when its time or size is refused."""
         check_time(event, self._clock.now_ms())
-        self._delivery.queue(event)
+        self._outbox.queue(event)
         return event
 
     def give(
@@ -61,19 +76,8 @@ class FeedbackClient:
         self, kind: str, value: float, prediction_id: str | None, subject_id: str, **details: Unpack[Details]
     ) -> Feedback:
         """Make an event without sending it, so that a service can keep it until it has been delivered."""
-        if details.get("consent") is None:
-            raise ValueError("consent: must be given; it is never assumed")
-        given = {name: value for name, value in details.items() if value is not None}
-        given.setdefault("occurred_at", given.pop("occurred_at_ms", self._clock.now_ms()))
-        # mypy cannot follow keys through a dict; Feedback checks every value itself.
-        return Feedback(
-            kind=kind,
-            value=float(value),
-            prediction_id=prediction_id,
-            subject_id=subject_id,
-            source=self._source,
-            **given,  # type: ignore[arg-type]
-        )
+        now_ms = self._clock.now_ms()
+        return make_event(self._ids, self._source, now_ms, kind, value, prediction_id, subject_id, **details)
 
     def correct(self, prediction_id: str | None, subject_id: str, **details: Unpack[Details]) -> Feedback:
         """Say that the answer was right."""
@@ -86,7 +90,7 @@ class FeedbackClient:
     def correction(
         self, prediction_id: str | None, subject_id: str, *, label: float, **details: Unpack[Details]
     ) -> Feedback:
-        """Give the right label, 0 to 1."""
+        """Give the right label, 0 (worst) to 1 (best)."""
         return self.give("correction", label, prediction_id, subject_id, **details)
 
     def thumb(self, prediction_id: str | None, subject_id: str, *, up: bool, **details: Unpack[Details]) -> Feedback:
@@ -94,10 +98,16 @@ class FeedbackClient:
         return self.give("thumb", float(up), prediction_id, subject_id, **details)
 
     def rating(
-        self, prediction_id: str | None, subject_id: str, *, stars: float, **details: Unpack[Details]
+        self,
+        prediction_id: str | None,
+        subject_id: str,
+        *,
+        stars: float,
+        scale: tuple[float, float] = (1.0, 5.0),
+        **details: Unpack[Details],
     ) -> Feedback:
-        """Give 1 to 5 stars."""
-        return self.give("rating", stars, prediction_id, subject_id, **details)
+        """Give stars, from the lowest to the highest of `scale`; another scale than 1 to 5 is mapped to it linearly."""
+        return self.give("rating", on_stars(stars, scale), prediction_id, subject_id, **details)
 
     def accept(self, prediction_id: str | None, subject_id: str, **details: Unpack[Details]) -> Feedback:
         """Say that the suggestion was taken."""
@@ -112,10 +122,10 @@ class FeedbackClient:
         return self.give("click", 1.0, prediction_id, subject_id, **details)
 
     def dwell(
-        self, prediction_id: str | None, subject_id: str, *, seconds: float, **details: Unpack[Details]
+        self, prediction_id: str | None, subject_id: str, *, dwell_ms: float, **details: Unpack[Details]
     ) -> Feedback:
-        """Say for how long it had the user's attention."""
-        return self.give("dwell", seconds, prediction_id, subject_id, **details)
+        """Say for how many milliseconds it had the user's attention, at most a day."""
+        return self.give("dwell", dwell_ms / 1000, prediction_id, subject_id, **details)
 
     def copy(self, prediction_id: str | None, subject_id: str, **details: Unpack[Details]) -> Feedback:
         """Say that it was copied."""
@@ -142,31 +152,50 @@ class FeedbackClient:
         return self.give("escalated", 1.0, prediction_id, subject_id, **details)
 
     def retract(self, event: Feedback) -> Feedback:
-        """Take an event back, under the consent it was given with, on its own topic and partition: behind it.
+        """Take an event back, under the consent it was given with. Taking the same event back twice is a duplicate."""
+        return self.send(retraction_of(event, self._ids, self._clock.now_ms()))
 
-        Taking the same event back twice is a duplicate.
-        """
-        return self.send(
-            replace(
-                event,
-                kind="retraction",
-                value=0.0,
-                channel=channel_of(event),
-                retracts=event.event_id,
-                event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"retract {event.source} {event.event_id}")),
-                certainty=None,
-                text=None,
-                occurred_at=self._clock.now_ms(),
-            )
+    def retraction(
+        self,
+        prediction_id: str | None,
+        subject_id: str,
+        *,
+        retracts: str,
+        of_kind: str,
+        **details: Unpack[Details],
+    ) -> Feedback:
+        """Take back the event with this id, which had this kind, prediction and subject, where only these are known."""
+        event = make_event(
+            self._ids,
+            self._source,
+            self._clock.now_ms(),
+            "retraction",
+            0.0,
+            prediction_id,
+            subject_id,
+            retracts=retracts,
+            channel=channel_named_by(of_kind),
+            **details,
         )
+        return self.send(event)
 
-    def flush(self, timeout_ms: int = FLUSH_TIMEOUT_MS) -> None:
-        """Wait until everything is delivered. Raises Undelivered with the events that were not."""
-        self._delivery.flush(timeout_ms)
+    def flush(self, timeout_ms: int = FLUSH_TIMEOUT_MS) -> int:
+        """Wait until everything is delivered; return how many events are still in the spool, 0 without one.
 
-    def close(self) -> None:
-        """Release the connection; what is still queued gets a moment to leave. Idempotent."""
-        self._delivery.close()
+        Raises Undelivered with the events that were not delivered, and without a spool for those still under way.
+        """
+        return self._outbox.flush(timeout_ms)
+
+    def spooled(self) -> SpoolStats | None:
+        """Return how many events wait in the spool and how many were dropped; None without a spool."""
+        return self._outbox.stats() if isinstance(self._outbox, SpooledDelivery) else None
+
+    def close(self) -> int:
+        """Release everything, after a moment for what is queued; return how many events stay in the spool. Idempotent.
+
+        They are sent when the service starts again with the same folder.
+        """
+        return self._outbox.close()
 
     def __enter__(self) -> FeedbackClient:
         return self
@@ -179,6 +208,13 @@ class FeedbackClient:
                 self.flush()
         finally:
             self.close()
+
+
+def _outbox(broker: Broker, spool: SpoolSettings | Path | str | None, on_failure: OnFailure | None) -> Outbox:
+    if spool is None:
+        return Delivery(broker.producer(), on_failure)
+    settings = spool if isinstance(spool, SpoolSettings) else SpoolSettings(Path(spool))
+    return SpooledDelivery(settings, broker.producer, on_failure)
 
 
 def _connect(broker: Broker | str, prefix: str) -> Broker:

@@ -96,8 +96,14 @@ class TransactionalProducer(Protocol):
         ...
 
 
+class Refused(str):
+    """The text of a delivery error that is the record's own fault: sending the record again cannot help."""
+
+    __slots__ = ()
+
+
 DeliveryCallback = Callable[[str | None], None]
-"""Called once per record: None when the broker has it, else the error's text."""
+"""Called once per record: None when the broker has it, else the error's text, `Refused` where that is for good."""
 
 
 class Producer(Protocol):

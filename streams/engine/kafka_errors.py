@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from rheostat.streams.engine.broker import Refused
 from rheostat.streams.errors import Abortable, BrokerError, Fatal, Fenced, Retryable
 
 T = TypeVar("T")
@@ -47,6 +48,18 @@ _PASSING_CODES = frozenset(
         KafkaError.THROTTLING_QUOTA_EXCEEDED,
     }
 )
+
+_RECORD_CODES = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP})
+
+
+def delivery_error(error: KafkaError | None) -> str | None:
+    """Return what a delivery report says: None, or the error's text, `Refused` if it is the record's own fault.
+
+    A broker refuses a batch for one record in it: the innocent ones are told the same, and pass when sent alone.
+    """
+    if error is None:
+        return None
+    return Refused(error.str()) if error.code() in _RECORD_CODES else error.str()
 
 
 def translate(error: KafkaError, doing: str) -> BrokerError:

@@ -17,7 +17,7 @@ from rheostat.streams.errors import ConfigError, Retryable
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_READ_RECORDS = 10_000
+_READ_RECORDS = 5_000
 _SLICE_MS = 100
 # A read waits for open transactions below the high watermark; brokers abort hanging ones within this.
 _STALL_MS = 60_000
@@ -111,7 +111,7 @@ class KafkaLog:
         consumer = ck.Consumer(self._settings.reader("rheostat-log", eof=True))
         try:
             consumer.assign([ck.TopicPartition(prefix + tp.topic, tp.partition, start)])
-            for block in _until(consumer, len(prefix), end):
+            for block in _until(consumer, tp, len(prefix), end):
                 kept = before(block, end)
                 if kept is not None and since_ms is not None:
                     kept = skip_older(kept, since_ms)
@@ -122,7 +122,7 @@ class KafkaLog:
             consumer.close()
 
 
-def _until(consumer: ck.Consumer, prefix_length: int, end: int) -> Iterator[Block]:
+def _until(consumer: ck.Consumer, tp: TopicPartition, prefix_length: int, end: int) -> Iterator[Block]:
     """Yield blocks until a record or the partition's end shows that everything before `end` was delivered.
 
     Records alone do not show it: the last offsets may be control records.
@@ -131,8 +131,11 @@ def _until(consumer: ck.Consumer, prefix_length: int, end: int) -> Iterator[Bloc
     while stall.left_ms():
         messages = attempt(lambda: wire.take(consumer, _READ_RECORDS, _SLICE_MS), "read")
         records, events = wire.split_errors(messages)
-        for block in wire.blocks(records, prefix_length):
+        if records:
             stall = wire.Deadline(_STALL_MS)
+            block = wire.block(tp.topic, tp.partition, records)
+            # Before the block is used: the next messages then take the place of these in the processor's cache.
+            del messages, records
             yield block
             if block.next_offset >= end:
                 return

@@ -70,10 +70,11 @@ def blocks(messages: Sequence[Message[Any, Any]], prefix_length: int) -> Iterato
         for partition, run in groupby(of_topic, Message.partition):
             of_partition.setdefault((topic, partition), []).extend(run)
     for (topic, partition), records in of_partition.items():
-        yield _block(str(topic)[prefix_length:], partition or 0, records)
+        yield block(str(topic)[prefix_length:], partition or 0, records)
 
 
-def _block(topic: str, partition: int, run: list[Message[Any, Any]]) -> Block:
+def block(topic: str, partition: int, run: list[Message[Any, Any]]) -> Block:
+    """Return the block of a run of messages, all of one partition."""
     headers: Any = list(map(Message.headers, run))
     offsets: Any = list(map(Message.offset, run))
     return Block(

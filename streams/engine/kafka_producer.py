@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from rheostat.streams.engine.block import Committed, Headers, OutBlock, TopicPartition
 from rheostat.streams.engine.broker import DeliveryCallback, GroupMetadata
-from rheostat.streams.engine.kafka_errors import attempt, persist, translate
+from rheostat.streams.engine.kafka_errors import attempt, delivery_error, persist, translate
 from rheostat.streams.engine.kafka_settings import KafkaSettings
 from rheostat.streams.errors import Abortable, BrokerError, Fatal, Retryable
 
@@ -176,10 +176,12 @@ class KafkaProducer:
         return int(self._producer.flush(timeout_ms / 1000))
 
     def close(self) -> None:
-        """Flush for a moment and release everything. Idempotent."""
+        """Flush for a moment and release everything; what is still queued is reported as failed. Idempotent."""
         if not self._closed:
             self._closed = True
             self._producer.flush(5.0)
+            # Without it, the binding's close waits for a broker that is away until its messages time out.
+            self._producer.purge()
             self._producer.close()
 
 
@@ -197,6 +199,6 @@ def _produce_when_free(producer: ck.Producer, tries: int, *record: Any) -> None:
 
 def _report_to(on_delivery: DeliveryCallback) -> Callable[[KafkaError | None, object], None]:
     def report(error: KafkaError | None, _message: object) -> None:
-        on_delivery(None if error is None else error.str())
+        on_delivery(delivery_error(error))
 
     return report

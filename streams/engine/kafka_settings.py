@@ -41,7 +41,12 @@ class KafkaSettings:
         }
 
     def reader(self, group: str, *, eof: bool) -> dict[str, object]:
-        """Return settings for a consumer with explicit assignment; committed() is stable by read_committed."""
+        """Return settings for a consumer with explicit assignment; committed() is stable by read_committed.
+
+        fetch.queue.backoff.ms: how long nothing is fetched once enough is queued. librdkafka's default is a second, in
+        which the queue runs empty. max.poll.interval.ms: nothing is polled while tasks are opened, and tens of millions
+        of records may have to be read for that.
+        """
         return {
             **self.common(),
             "group.id": self.prefix + group,
@@ -52,8 +57,9 @@ class KafkaSettings:
             "enable.partition.eof": eof,
             "fetch.wait.max.ms": 15,
             "fetch.error.backoff.ms": 20,
-            "queued.min.messages": 100_000,
-            "max.poll.interval.ms": 60_000,
+            "fetch.queue.backoff.ms": 5,
+            "queued.min.messages": 50_000,
+            "max.poll.interval.ms": 300_000,
             **self.consumer_overrides,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 from numba import types
 from numpy.typing import NDArray
 
-from rheostat.streams.compiled import BYTES, INTS, compiled
+from rheostat.streams.compiled import BYTES, INTS, LONGS, compiled
 from rheostat.streams.intake.strings import bytes_of, offsets_of
 
 Words = NDArray[np.uint64]
@@ -45,20 +46,70 @@ def fingerprints(column: pa.StringArray) -> Fingerprints:
     return Fingerprints(low, high)
 
 
+def leading_fingerprints(values: Sequence[bytes | None], header: bytes) -> Fingerprints | None:
+    """Return the fingerprints of the first fields of Avro records, strings, without decoding anything.
+
+    Each value must begin with `header`; None if one does not, or has no such field.
+    """
+    if None in values:
+        return None
+    data = np.frombuffer(b"".join(values), np.uint8)  # type: ignore[arg-type]
+    ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))  # type: ignore[arg-type]
+    low, high = np.empty((2, len(values)), np.uint64)
+    return Fingerprints(low, high) if _hash_first(data, ends, np.frombuffer(header, np.uint8), low, high) else None
+
+
+_TWO_WORDS = types.Tuple((types.uint64, types.uint64))  # type: ignore[no-untyped-call]
+
+
+@compiled(_TWO_WORDS(BYTES, types.int64, types.int64))
+def _hashed(data: NDArray[np.uint8], begin: int, end: int) -> tuple[np.uint64, np.uint64]:
+    length = np.uint64(end - begin) * _LENGTH
+    one, two = _SEED_LOW ^ length, _SEED_HIGH ^ length
+    for start in range(begin, end, 8):
+        word = np.uint64(0)
+        for at in range(min(8, end - start)):
+            word |= np.uint64(data[start + at]) << np.uint64(8 * at)
+        one = (one ^ word) * _FACTOR_LOW
+        one ^= one >> _HALF
+        two = (two ^ word) * _FACTOR_HIGH
+        two ^= two >> _HALF
+    one *= _SEED_LOW
+    two *= _SEED_HIGH
+    return one ^ (one >> _HALF), two ^ (two >> _HALF)
+
+
 @compiled(types.void(BYTES, INTS, types.uint64[::1], types.uint64[::1]))
 def _hash(data: NDArray[np.uint8], offsets: NDArray[np.int32], low: Words, high: Words) -> None:
     for row in range(len(low)):
-        begin, end = offsets[row], offsets[row + 1]
-        length = np.uint64(end - begin) * _LENGTH
-        one, two = _SEED_LOW ^ length, _SEED_HIGH ^ length
-        for start in range(begin, end, 8):
-            word = np.uint64(0)
-            for at in range(min(8, end - start)):
-                word |= np.uint64(data[start + at]) << np.uint64(8 * at)
-            one = (one ^ word) * _FACTOR_LOW
-            one ^= one >> _HALF
-            two = (two ^ word) * _FACTOR_HIGH
-            two ^= two >> _HALF
-        one *= _SEED_LOW
-        two *= _SEED_HIGH
-        low[row], high[row] = one ^ (one >> _HALF), two ^ (two >> _HALF)
+        low[row], high[row] = _hashed(data, offsets[row], offsets[row + 1])
+
+
+@compiled(types.boolean(BYTES, LONGS, BYTES, types.uint64[::1], types.uint64[::1]))
+def _hash_first(
+    data: NDArray[np.uint8], ends: NDArray[np.int64], header: NDArray[np.uint8], low: Words, high: Words
+) -> bool:
+    """Hash the string behind the header of every value; the values lie one behind the other."""
+    start = 0
+    for row in range(len(ends)):
+        end = ends[row]
+        if end - start < len(header) + 1:
+            return False
+        for at in range(len(header)):
+            if data[start + at] != header[at]:
+                return False
+        begin = start + len(header)
+        # Avro's length: zigzag, seven bits a byte, the lowest first; an id's has one or two bytes.
+        number, shift, more = np.int64(0), 0, True
+        while more:
+            if begin == end or shift > 28:
+                return False
+            more = data[begin] >= 128
+            number |= (np.int64(data[begin]) & 127) << shift
+            shift += 7
+            begin += 1
+        if number & 1 or number >> 1 > end - begin:
+            return False
+        low[row], high[row] = _hashed(data, begin, begin + int(number >> 1))
+        start = end
+    return True

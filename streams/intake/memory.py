@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import decode_fields
+from rheostat.schemas.ids import COMMITTED
 from rheostat.schemas.signals import codes_of
-from rheostat.streams.engine.block import Block, Committed, TopicPartition
+from rheostat.streams.engine.block import Committed, TopicPartition
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Corrupt
+from rheostat.streams.heap import give_back
 from rheostat.streams.intake.bursts import BurstScorer, Events, events_of, joined
 from rheostat.streams.intake.counts import Counts
-from rheostat.streams.intake.deduplicate import Deduplicator, Mask, repeated
-from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.intake.deduplicate import Deduplicator, Longs, Mask, repeated
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints, leading_fingerprints
 from rheostat.streams.intake.settings import IntakeSettings
 
 _ID_FIELDS = 1
-_EVENT_FIELDS = 11
-"""Leading fields of a ledger entry to decode: the id alone, or everything up to `occurred_at`."""
+_EVENT_FIELDS = 7
+"""Leading fields of a ledger entry to decode: the id alone, or everything up to `value`."""
+
+_WIRE_MAGIC = b"\x00"
 
 _BURST_RECORDS = 200_000
 _BURST_BLOCK = 5_000
@@ -94,15 +98,17 @@ def restored_memory(
     facts = _newest_facts(committed.values())
     memory.transactions = int(facts.get("seq", 0))
     memory.counts = Counts.from_json(facts.get("counts", {}))
-    tails: list[Iterable[Events]] = []
+    tails: list[Iterator[Events]] = []
     for topic, ids, watermark_ms in (
         (catalogue.LEDGER, memory.accepted, facts.get("watermark_ms")),
         (catalogue.QUARANTINE, memory.held, facts.get("held_watermark_ms")),
     ):
-        since_ms = None if watermark_ms is None else watermark_ms - settings.dedup_window_ms
+        since_ms = None if watermark_ms is None else ids.tail_ms(watermark_ms)
         if facts and watermark_ms is None:
             continue  # nothing was ever written there
-        tails.append(_fold(topic, partition, ids, log, since_ms, settings.bursts_enabled))
+        runs = _fold(topic, partition, ids, log, since_ms, settings.bursts_enabled)
+        # What was released from quarantine is in both; it was scored when it came.
+        tails.append(map(partial(_events, topic, memory.held if topic == catalogue.LEDGER else None), runs))
         if watermark_ms is not None:
             _check_reached(f"{topic}[{partition}]", ids, watermark_ms, now_ms - catalogue.TOPICS[topic].retention_ms)
     for ids in (memory.accepted, memory.held):
@@ -110,6 +116,8 @@ def restored_memory(
     if memory.bursts is not None:
         for events in _by_time([each for tail in tails for each in tail]):
             memory.bursts.score(events)
+    tails.clear()
+    give_back()
     return memory
 
 
@@ -131,29 +139,48 @@ def _newest_facts(committed: Iterable[Committed]) -> dict[str, Any]:
 
 def _fold(
     topic: str, partition: int, ids: Deduplicator, log: Log, since_ms: int | None, with_events: bool
-) -> Iterable[Events]:
-    """Remember the ids of one output; return the newest of its events, if wanted."""
-    newest: deque[Events] = deque()
+) -> Iterable[_Run]:
+    """Remember the ids of one output; return its newest records, if wanted."""
+    newest: deque[_Run] = deque()
     held = 0
     for block in log.read(topic, partition, since_ms=since_ms):
-        batch = decode_fields(topic, block.values, _EVENT_FIELDS if with_events else _ID_FIELDS)
-        ids.remember(fingerprints(batch.column("event_id")), np.asarray(block.timestamps_ms, np.int64))
+        run = _Run(block.values, np.asarray(block.timestamps_ms, np.int64))
+        ids.remember(_ids(topic, run.values), run.times_ms)
         if with_events:
-            newest.append(_events(batch, block))
+            newest.append(run)
             held += len(block)
-            while held - len(newest[0]) >= _BURST_RECORDS:
-                held -= len(newest.popleft())
+            while held - len(newest[0].values) >= _BURST_RECORDS:
+                held -= len(newest.popleft().values)
     return newest
 
 
-def _events(batch: pa.RecordBatch, block: Block) -> Events:
-    return events_of(
+class _Run(NamedTuple):
+    """What is needed of a block until its events are decoded; the rest is freed meanwhile."""
+
+    values: Sequence[bytes | None]
+    times_ms: Longs
+
+
+def _ids(topic: str, values: Sequence[bytes | None]) -> Fingerprints:
+    """Return what the ids of our own records are known by; they are the first field."""
+    found = leading_fingerprints(values, _WIRE_MAGIC + COMMITTED.id_of(topic).to_bytes(4, "big"))
+    # Decoding either knows better or says what is wrong.
+    return fingerprints(decode_fields(topic, values, _ID_FIELDS).column("event_id")) if found is None else found
+
+
+def _events(topic: str, released: Deduplicator | None, run: _Run) -> Events:
+    """Return the events of some records, but for the released ones."""
+    batch = decode_fields(topic, run.values, _EVENT_FIELDS)
+    events = events_of(
         batch.column("target_id"),
         batch.column("subject"),
         codes_of(batch.column("kind")),
         np.asarray(batch.column("value").to_numpy(), np.float64),
-        np.asarray(block.timestamps_ms, np.int64),
+        run.times_ms,
     )
+    if not released:
+        return events
+    return events.take(np.flatnonzero(~released.seen(_ids(topic, run.values))))
 
 
 def _by_time(parts: list[Events]) -> Iterator[Events]:

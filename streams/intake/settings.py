@@ -46,6 +46,43 @@ class BurstSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowBurstSettings:
+    """When bursts of hours and days, and targets in lockstep, are told of, within one partition.
+
+    alarms_per_target_month: the budget of false alarms. halflife_ms: of what is learned about a target's usual rate.
+    downweight_at, quarantine_at: suspicion, 0 to 1. forget_after_ms: silence after which a target's place may be taken.
+    lockstep_ms: how soon after each other one actor's events on two targets are a step; lockstep_actors_min: actors
+    that must have taken it. targets_max, actors_max, pairs_max: size of the tables (powers of two), which bounds their
+    memory.
+    """
+
+    alarms_per_target_month: float = 1.0
+    halflife_ms: int = 14 * _DAY_MS
+    downweight_at: float = 0.5
+    quarantine_at: float = 0.8
+    forget_after_ms: int = 30 * _DAY_MS
+    lockstep_ms: int = 1_000
+    lockstep_actors_min: int = 3
+    targets_max: int = 1 << 14
+    actors_max: int = 1 << 20
+    pairs_max: int = 1 << 14
+
+    def __post_init__(self) -> None:
+        _in_range("slow_bursts.alarms_per_target_month", self.alarms_per_target_month, 0.001, 100.0)
+        _in_range("slow_bursts.halflife_ms", self.halflife_ms, _DAY_MS, 365 * _DAY_MS)
+        _in_range("slow_bursts.downweight_at", self.downweight_at, 0.01, 1.0)
+        _in_range("slow_bursts.quarantine_at", self.quarantine_at, self.downweight_at, 1.0)
+        _in_range("slow_bursts.forget_after_ms", self.forget_after_ms, _DAY_MS, 3_650 * _DAY_MS)
+        _in_range("slow_bursts.lockstep_ms", self.lockstep_ms, 0, _DAY_MS)
+        _in_range("slow_bursts.lockstep_actors_min", self.lockstep_actors_min, 2, 1_000_000)
+        for name in ("targets_max", "actors_max", "pairs_max"):
+            value = getattr(self, name)
+            _in_range(f"slow_bursts.{name}", value, 1 << 8, 1 << 28)
+            if value & (value - 1):
+                raise ConfigError(f"slow_bursts.{name}: {value} is not a power of two")
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeSettings:
     """Everything intake is told. Times in ms of event time; `dedup_ids_max` is for each partition.
 

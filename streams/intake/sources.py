@@ -55,7 +55,7 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """One source. `delay_ms` is the median, None while too few events came; `fault` says what is wrong with its clock."""
+    """One source. `delay_ms` is the median, None while too few events came; `fault`: what is wrong with its clock."""
 
     name: str
     events: int

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.local.maven import fetch, find_deploy_folder, find_java
 from rheostat.streams.local.process import free_ports, stop, wait_for_port
 
 START_TIMEOUT_S = 120.0
@@ -38,58 +36,6 @@ class LocalKafka:
     bootstrap: str
     pid: int
     folder: Path
-
-
-def find_deploy_folder() -> Path:
-    """Return deploy/kafka of the checkout this package runs from, or of the present folder."""
-    checkout = Path(__file__).resolve().parents[2]
-    for root in (checkout, Path.cwd()):
-        if (root / "deploy/kafka/pom.xml").is_file():
-            return root / "deploy/kafka"
-    raise ConfigError(
-        "deploy/kafka/pom.xml not found: run from a checkout of Rheostat, or name the folder (--deploy FOLDER)"
-    )
-
-
-def default_cache() -> Path:
-    """Return the folder of Rheostat's caches: ${XDG_CACHE_HOME:-~/.cache}/rheostat."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rheostat"
-
-
-def fetch_jars(deploy: Path, cache: Path | None = None) -> Path:
-    """Return a folder with Kafka's jars, fetched by Maven unless it is there."""
-    pom = deploy / "pom.xml"
-    root = cache or default_cache()
-    jars = root / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
-    if jars.is_dir():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ConfigError("Maven (mvn) not found: it fetches Kafka's jars the first time; install maven")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root) as scratch:
-        fetched = Path(scratch) / "jars"
-        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ConfigError(f"Maven could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
-        # Renamed when complete, so a folder under its final name is never half-filled; a rival may have been first.
-        try:
-            fetched.rename(jars)
-        except OSError:
-            if not jars.is_dir():
-                raise
-    return jars
-
-
-def find_java() -> str:
-    """Return the `java` executable, from JAVA_HOME or PATH."""
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=str(Path(home) / "bin")) if home else None
-    java = java or shutil.which("java")
-    if java is None:
-        raise ConfigError("Java not found: a local Kafka needs Java 17 or later (for example openjdk-17-jre-headless)")
-    return java
 
 
 def write_config(folder: Path, deploy: Path, port: int, controller_port: int) -> Path:
@@ -127,8 +73,9 @@ def local_kafka(
 
     Without `fast_start` its code is compiled thoroughly, which pays after some minutes, or for large batches.
     """
-    deploy = deploy or find_deploy_folder()
-    java = [find_java(), *_HEAP, *(_FAST_START if fast_start else ()), "-cp", f"{jars or fetch_jars(deploy, cache)}/*"]
+    deploy = deploy or find_deploy_folder("kafka")
+    jars = jars or fetch(deploy, "copy-dependencies", cache)
+    java = [find_java(), *_HEAP, *(_FAST_START if fast_start else ()), "-cp", f"{jars}/*"]
     free, controller_port = free_ports(2)
     port = port or free
     with tempfile.TemporaryDirectory(prefix="rheostat-kafka-", ignore_cleanup_errors=True) as name:

@@ -29,14 +29,14 @@ def wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path, timeou
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ConfigError(f"the broker exited with code {process.returncode}:\n{_tail(log)}")
+            raise ConfigError(f"the server exited with code {process.returncode}:\n{_tail(log)}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise ConfigError(f"the broker does not answer on port {port} after {timeout_s:.0f} s:\n{_tail(log)}")
+    raise ConfigError(f"the server does not answer on port {port} after {timeout_s:.0f} s:\n{_tail(log)}")
 
 
 def stop(process: subprocess.Popen[bytes], timeout_s: float = 10) -> None:

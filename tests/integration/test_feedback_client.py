@@ -14,6 +14,8 @@ from rheostat.streams.client.delivery import Undelivered
 from rheostat.streams.client.feedback import FeedbackClient
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.kafka import KafkaBroker
+from rheostat.streams.engine.kafka_producer import KafkaProducer
+from rheostat.streams.engine.kafka_settings import KafkaSettings
 from rheostat.streams.errors import BrokerError, ConfigError
 
 PARTITIONS = 4
@@ -57,3 +59,14 @@ def test_an_address_where_nobody_listens_is_an_error() -> None:
     """The port is bound by nobody: 1 is privileged and reserved."""
     with pytest.raises((ConfigError, BrokerError, Undelivered)):
         FeedbackClient("127.0.0.1:1", source="shop").flush(1)
+
+
+@pytest.mark.timeout(60)
+def test_closing_does_not_wait_for_a_broker_that_is_away_and_says_what_was_not_sent() -> None:
+    """Left to itself the binding waits until messages time out, which takes five minutes."""
+    producer = KafkaProducer(KafkaSettings("127.0.0.1:1"))
+    reports: list[str | None] = []
+    producer.send("topic", b"key", b"value", timestamp_ms=1, on_delivery=reports.append)
+    producer.close()
+    assert len(reports) == 1
+    assert reports[0] is not None

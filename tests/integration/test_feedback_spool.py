@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import decode_record
 from rheostat.schemas.partitioner import partition_for
+from rheostat.streams.client.delivery import Undelivered
 from rheostat.streams.client.feedback import FeedbackClient
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.kafka import KafkaBroker
@@ -93,3 +97,24 @@ def test_events_wait_for_topics_that_are_created_later(
     assert client.close() == 0
     together = [each for ids in arrived(broker) for each in ids]
     assert sorted(set(together)) == sorted(event.event_id for event in sent)
+
+
+def test_a_record_the_broker_refuses_for_good_is_handed_back_and_its_neighbours_arrive(
+    make_kafka_broker: Callable[[], KafkaBroker], tmp_path: Path
+) -> None:
+    broker = make_kafka_broker()
+    client = FeedbackClient(broker, source="shop", spool=tmp_path)
+    long = "".join(uuid.uuid4().hex for _ in range(250))
+    events = [
+        client.click("p", f"user-{number}", consent=True, text=long if number == 5 else None) for number in range(10)
+    ]
+    broker.create_topics([TopicSpec(catalogue.FEEDBACK_IMPLICIT, PARTITIONS, {"max.message.bytes": "4000"})])
+    stats = client.spooled()
+    assert stats is not None
+    assert stats.waiting == 10
+    with pytest.raises(Undelivered) as raised:
+        client.flush(60_000)
+    assert [event for event, _ in raised.value.failed] == [events[5]]
+    assert client.close() == 0
+    together = {each for ids in arrived(broker) for each in ids}
+    assert together == {event.event_id for event in events} - {events[5].event_id}

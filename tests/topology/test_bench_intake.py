@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyruhvro
+import pytest
 
 from rheostat.schemas import catalogue
 from rheostat.streams.bench.contender import CompareStage
 from rheostat.streams.bench.intake import bench_intake
+from rheostat.streams.bench.steps import STEPS, measured_steps
 from rheostat.streams.clock import ManualClock, WallClock
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
@@ -33,6 +36,19 @@ def test_the_intake_benchmark_counts_and_verifies() -> None:
     assert 80 < found["duplicate"] < 250
     assert found["forwarded"] == found["invalid"] == 0
     assert sum(len(read_values(broker, catalogue.LEDGER, number)) for number in range(2)) == found["accepted"]
+
+
+def test_every_step_is_measured_once_and_its_function_put_back() -> None:
+    before = [getattr(owner, name) for _, owner, name in STEPS]
+    with measured_steps() as seconds:
+        began = time.thread_time()
+        bench_intake(MemoryBroker(WallClock()), 2_000, partitions=1)
+        spent = time.thread_time() - began
+    assert [getattr(owner, name) for _, owner, name in STEPS] == before
+    of_kafka = {"poll", "queue", "commit"}
+    assert {step for step, *_ in STEPS} - of_kafka <= set(seconds)
+    assert all(each >= 0 for each in seconds.values())
+    assert sum(seconds.values()) == pytest.approx(spent, abs=0.05)
 
 
 def wire(rows: Sequence[tuple[str, str | None]]) -> list[bytes]:

@@ -85,8 +85,7 @@ def attacked(**given: Any) -> World:
     ]
     bad: dict[str, Any] = {"prediction_id": "p", "value": 0.0, "certainty": 0.5}
     brigade = [
-        event(f"b{i}", subject_id=f"new-{i}", target_id="victim", **bad, occurred_at=NOW_MS + i)
-        for i in range(100)
+        event(f"b{i}", subject_id=f"new-{i}", target_id="victim", **bad, occurred_at=NOW_MS + i) for i in range(100)
     ]
     world.send(calm)
     world.send(brigade)
@@ -251,3 +250,19 @@ def test_records_of_the_audit_topic_say_who_and_why() -> None:
     assert (note["actor"], note["action"], note["detail"]) == ("ann", "quarantine.release", {"reason": "a launch"})
     assert at_ms == note["at"] == NOW_MS
     assert encode_record(catalogue.AUDIT, note)
+
+
+def test_a_restart_after_a_release_knows_as_much_of_bursts_as_before() -> None:
+    world, other = attacked(), attacked()
+    for each in (world, other):
+        each.decide("release")
+        each.drain()
+    world.restart()
+    again = [
+        event(f"again-{i}", subject_id=f"new-{i}", target_id="victim", prediction_id="p", occurred_at=NOW_MS + 900 + i)
+        for i in range(40)
+    ]
+    for each in (world, other):
+        each.send(again)
+    assert world.read(catalogue.LEDGER) == other.read(catalogue.LEDGER)
+    assert world.read(catalogue.QUARANTINE) == other.read(catalogue.QUARANTINE)

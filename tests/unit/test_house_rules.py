@@ -20,7 +20,7 @@ ENVIRONMENT_READERS = (
     "streams/config.py",
     "streams/cli/*",
     "streams/bench/contender.py",
-    "streams/local/kafka.py",
+    "streams/local/maven.py",
     "tests/*",
 )
 # Written in pieces, so that this file does not contain what it looks for.

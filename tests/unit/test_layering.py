@@ -25,7 +25,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "pandas": ("learners/linear.py",),
     "confluent_kafka": ("streams/engine/kafka*.py", "streams/bench/*", "streams/local/*"),
 }
-LIGHT = ("streams/serving/*", "streams/client/*", "streams/models/*")
+LIGHT = ("streams/serving/*", "streams/client/*", "streams/gateway/*", "streams/models/*")
 HEAVY = ("faust", "mode", "numba", "river", "pandas", "torch")
 
 

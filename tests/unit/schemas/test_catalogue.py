@@ -14,9 +14,9 @@ from rheostat.schemas.catalogue import (
     LEDGER,
     MANIFEST,
     PREDICTIONS,
+    QUARANTINE,
     REKEYED,
     RELEASED,
-    QUARANTINE,
     TOPICS,
     topic_settings,
 )

@@ -83,7 +83,7 @@ def test_every_kind_has_a_method_and_intake_accepts_it(broker: MemoryBroker, cli
         "correction": {"label": 0.0},
         "thumb": {"up": False},
         "rating": {"stars": 4},
-        "dwell": {"seconds": 12.5},
+        "dwell": {"dwell_ms": 12_500},
     }
     kinds = [name for name in KINDS if name != "retraction"]
     for kind in kinds:
@@ -147,12 +147,37 @@ def test_events_lie_where_the_murmur2_of_their_key_says(ids: list[str]) -> None:
 
 
 def test_sending_an_event_again_repeats_its_id(broker: MemoryBroker, client: FeedbackClient) -> None:
-    first = client.click("p", "u", consent=True)
+    first = client.click(None, "u", consent=True)
     client.send(first)
-    other = client.click("p", "u", consent=True)
     client.flush()
-    assert [each["event_id"] for each in records_of(broker)] == [first.event_id, first.event_id, other.event_id]
-    assert first.event_id != other.event_id
+    assert [each["event_id"] for each in records_of(broker)] == [first.event_id, first.event_id]
+
+
+@pytest.mark.parametrize(
+    ("rating", "scale", "stars"),
+    [(1, (1, 5), 1.0), (4.5, (1, 5), 4.5), (0, (0, 10), 1.0), (10, (0, 10), 5.0), (5, (0, 10), 3.0), (0, (-1, 1), 3.0)],
+)
+def test_a_rating_on_another_scale_is_mapped_to_stars(
+    client: FeedbackClient, rating: float, scale: tuple[float, float], stars: float
+) -> None:
+    assert client.rating("p", "u", stars=rating, scale=scale, consent=True).value == stars
+
+
+@pytest.mark.parametrize(("rating", "scale"), [(6, (1, 5)), (0.9, (1, 5)), (1, (5, 1)), (float("nan"), (1, 5))])
+def test_a_rating_off_its_scale_is_refused(client: FeedbackClient, rating: float, scale: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"^value: rating .* is not on the scale"):
+        client.rating("p", "u", stars=rating, scale=scale, consent=True)
+
+
+def test_an_event_is_taken_back_by_its_id_alone(broker: MemoryBroker, client: FeedbackClient) -> None:
+    event = client.copy("p-9", "u", consent=True)
+    by_event = client.retract(event)
+    by_id = client.retraction("p-9", "u", retracts=event.event_id, of_kind="copy", consent=True)
+    client.flush()
+    assert by_id == by_event
+    assert accepted_by_intake(broker)
+    with pytest.raises(ValueError, match=r"^of_kind: 'retraction' is not one of correct, "):
+        client.retraction("p-9", "u", retracts=event.event_id, of_kind="retraction", consent=True)
 
 
 def test_a_retraction_follows_what_it_takes_back(broker: MemoryBroker, client: FeedbackClient) -> None:

@@ -1,0 +1,1 @@
+"""Feedback over HTTP, for services without a Kafka client."""

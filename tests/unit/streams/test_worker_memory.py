@@ -1,0 +1,55 @@
+"""What keeps a worker small: no pandas where nobody needs it, and memory given back after a restore."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_first_conversion_does_not_import_pandas_and_it_can_still_be_imported() -> None:
+    shown = run(
+        "import sys, pyarrow as pa\n"
+        "from rheostat.streams.pandas_shim import convert_without_pandas\n"
+        "finders = list(sys.meta_path)\n"
+        "convert_without_pandas()\n"
+        "pa.array([{'a': 1.5}, None]).to_pylist()\n"
+        "print('pandas' in sys.modules, sys.meta_path == finders)\n"
+        "import pandas\n"
+        "print(pandas.Series([1]).sum())"
+    )
+    assert shown.split() == ["False", "True", "1"]
+
+
+def test_without_it_pandas_would_be_imported() -> None:
+    assert run("import sys, pyarrow as pa\npa.array([1])\nprint('pandas' in sys.modules)") == "True"
+
+
+def test_free_memory_goes_back_to_the_system() -> None:
+    # Small pieces with one kept at the end: the heap cannot shrink by itself.
+    before, after = map(
+        int,
+        run(
+            "import ctypes, resource\n"
+            "from pathlib import Path\n"
+            "from rheostat.streams.heap import give_back, share_arenas\n"
+            "share_arenas()\n"
+            "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()\n"
+            "pieces = [ctypes.create_string_buffer(2_000) for _ in range(50_000)]\n"
+            "for piece in pieces: piece.raw = bytes(2_000)\n"
+            "kept = pieces.pop()\n"
+            "del piece\n"
+            "pieces.clear()\n"
+            "before = resident()\n"
+            "give_back()\n"
+            "print(before, resident())"
+        ).split(),
+    )
+    # Only glibc can.
+    assert before - after > (50_000_000 if hasattr(ctypes.CDLL(None), "malloc_trim") else -10_000_000)
