@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,21 +127,27 @@ def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
     )
     chosen = config.models[model]
     return LearnStage(
-        settings, lambda: build_learner(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir)
+        settings, learner_maker(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir)
     )
 
 
-def build_learner(config: ModelConfig, schema: FeatureSchema) -> Learner:
-    """Return an untrained learner."""
+def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    """Return what makes untrained learners, always in the same state.
+
+    What they need is imported now: stages are opened in threads of their own, and SciPy, which River imports, fails
+    while another thread is half-way through the import of torch.
+    """
     if config.learner == "linear":
         from rheostat.learners.linear import LinearSettings, RiverLinear
 
         linear = LinearSettings()
-        return RiverLinear(schema, replace(linear, batch_rows=config.batch_rows or linear.batch_rows))
+        linear = replace(linear, batch_rows=config.batch_rows or linear.batch_rows)
+        return lambda: RiverLinear(schema, linear)
     from rheostat.learners.deep import DeepSettings, HashedMLP
 
     deep = DeepSettings(seed=config.seed)
-    return HashedMLP(schema, replace(deep, batch_rows=config.batch_rows or deep.batch_rows))
+    deep = replace(deep, batch_rows=config.batch_rows or deep.batch_rows)
+    return lambda: HashedMLP(schema, deep)
 
 
 def observers(stage: Stage, metrics: Metrics) -> LoopObserver:
