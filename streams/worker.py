@@ -126,9 +126,7 @@ def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
         state_every=config.learn.state_every,
     )
     chosen = config.models[model]
-    return LearnStage(
-        settings, learner_maker(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir)
-    )
+    return LearnStage(settings, learner_maker(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir))
 
 
 def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
