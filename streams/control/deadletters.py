@@ -93,7 +93,9 @@ def replay(broker: Broker, found: Iterable[Letter], actor: str, reason: str, sin
     """
     log = broker.log()
     partitions = {topic: log.partitions(topic) for topic in _ORIGINS}
-    acts = (Act(letter.place, [_again(letter, partitions)]) for letter in found)
+    # What is still wrong comes back as a new letter while the old ones are being read; it is not part of the order.
+    meant = (letter for letter in found if letter.record["failed_at"] <= now_ms)
+    acts = (Act(letter.place, [_again(letter, partitions)]) for letter in meant)
     return perform(broker, Order(KIND, "replay", actor, reason, now_ms), acts, since_ms)
 
 

@@ -67,12 +67,12 @@ def perform(broker: Broker, order: Order, acts: Iterable[Act], since_ms: int) ->
         before = set(noted(broker.log(), order.kind, since_ms))
         done = repeated = 0
         for part in _parts(acts):
-            fresh = [act for act in part if str(act.place) not in before]
+            fresh = {str(act.place): act for act in part if str(act.place) not in before}
             repeated += len(part) - len(fresh)
             if fresh:
-                _commit(producer, order, fresh)
+                _commit(producer, order, list(fresh.values()))
                 done += len(fresh)
-                before.update(str(act.place) for act in fresh)
+                before |= fresh.keys()
         return Done(done, repeated)
     finally:
         producer.close()

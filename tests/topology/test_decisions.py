@@ -206,6 +206,20 @@ def test_what_is_still_wrong_becomes_a_new_letter_with_its_headers() -> None:
     assert second["headers"] == {"trace": b"7", deadletters.REPLAY_HEADER: str(letter.place).encode()}
 
 
+def test_letters_that_come_while_others_are_replayed_are_not_part_of_the_order() -> None:
+    world = World()
+    world.send([event("wrong", value=7.0)])
+    first = list(deadletters.letters(world.broker.log(), 0))
+    world.clock.advance(5)
+
+    def still_coming() -> Any:
+        yield from first
+        world.send([event("wrong again", value=7.0)])
+        yield from deadletters.letters(world.broker.log(), 0)
+
+    assert deadletters.replay(world.broker, still_coming(), "ann", "-", 0, NOW_MS) == (1, 1)
+
+
 def test_two_at_once_fence_each_other_and_nothing_is_done_twice() -> None:
     world = attacked()
     found = list(quarantine.held_events(world.broker.log(), Selection(0)))
