@@ -20,6 +20,9 @@ RELEASED = "feedback.released"
 LEDGER = "feedback.ledger"
 QUARANTINE = "feedback.quarantine"
 DEADLETTER = "feedback.deadletter"
+ALARMS = "feedback.alarms"
+CORRECTIONS = "feedback.corrections"
+WATCH_STATE = "watch.state"
 EXAMPLES = "examples"
 EVALUATIONS = "evaluations"
 MODELS = "models"
@@ -124,6 +127,23 @@ _ALL = (
         retention_ms=30 * _DAY_MS,
         co_partitioned=True,
         carries=(QUARANTINE,),
+    ),
+    # Intake goes by them at the moment an event comes, so each partition number has a copy of every alarm.
+    _data(ALARMS, "alarm number", "watch", "bursts of hours and days, and lockstep, as they stand", 90),
+    Topic(
+        CORRECTIONS,
+        "prediction_id, else subject",
+        ("intake", "watch"),
+        "how much accepted events count after the fact",
+        retention_ms=30 * _DAY_MS,
+        co_partitioned=True,
+    ),
+    Topic(
+        WATCH_STATE,
+        "chunk or reading",
+        ("watch",),
+        "what the watch goes on from after a restart",
+        compacted=True,
     ),
     # Larger than any feedback record: it holds the record's own bytes and says what is wrong.
     _data(DEADLETTER, "as it came", "intake", "records that cannot be used, original bytes kept", 30, 17 * _MIB),

@@ -6,7 +6,9 @@ import pytest
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.catalogue import (
+    ALARMS,
     COMMAND,
+    CORRECTIONS,
     DEADLETTER,
     EXAMPLES,
     FEEDBACK,
@@ -46,7 +48,7 @@ def test_topics_that_hold_stage_state_outlive_the_window_and_lose_nothing_inside
 
 
 def test_what_is_made_from_a_record_can_stay_in_its_partition() -> None:
-    data = {*FEEDBACK, REKEYED, RELEASED, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES}
+    data = {*FEEDBACK, REKEYED, RELEASED, PREDICTIONS, LEDGER, QUARANTINE, DEADLETTER, EXAMPLES, ALARMS, CORRECTIONS}
     assert {name for name, topic in TOPICS.items() if topic.co_partitioned} == data
     partitions = {name: count for name, count, _ in topic_settings(data_partitions=12)}
     assert {name for name, count in partitions.items() if count == 12} == data
@@ -58,8 +60,8 @@ def test_a_record_that_fits_a_feedback_topic_fits_the_dead_letters() -> None:
     assert TOPICS[DEADLETTER].record_bytes_max >= largest + 64 * 1024
 
 
-def test_compacted_topics_are_those_of_models() -> None:
-    assert {name for name, topic in TOPICS.items() if topic.compacted} == {"models", "models.state"}
+def test_compacted_topics_are_those_with_state() -> None:
+    assert {name for name, topic in TOPICS.items() if topic.compacted} == {"models", "models.state", "watch.state"}
     assert all(topic.retention_ms == FOREVER for topic in TOPICS.values() if topic.compacted)
 
 
