@@ -122,11 +122,11 @@ _ALL = (
     Topic(
         RELEASED,
         "prediction_id, else subject_id",
-        ("people",),
-        "events that a person released from quarantine",
+        ("people", "watch"),
+        "events released from quarantine, and accepted ones that get their weight back",
         retention_ms=30 * _DAY_MS,
         co_partitioned=True,
-        carries=(QUARANTINE,),
+        carries=(QUARANTINE, LEDGER),
     ),
     # Intake goes by them at the moment an event comes, so each partition number has a copy of every alarm.
     _data(ALARMS, "alarm number", "watch", "bursts of hours and days, and lockstep, as they stand", 90),

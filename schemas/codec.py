@@ -3,15 +3,8 @@
 Single records by `record_codec` (any schema), blocks by `block_codec` (schemas without bytes and maps).
 """
 
-from rheostat.schemas.block_codec import (
-    Decoded,
-    Failure,
-    arrow_schema,
-    decode_block,
-    decode_fields,
-    decode_own,
-    encode_block,
-)
+from rheostat.schemas.block_codec import arrow_schema, decode_block, decode_fields, decode_own, encode_block
+from rheostat.schemas.block_layout import Decoded, Failure
 from rheostat.schemas.record_codec import (
     BadRecord,
     decode_body,

@@ -39,7 +39,7 @@ def plain(avro: Any) -> Any:
         return [plain(branch) for branch in avro]
     if not isinstance(avro, Mapping):
         return avro
-    kept = {key: avro[key] for key in avro if key not in ("doc", "logicalType", "default")}
+    kept = {key: avro[key] for key in avro if key not in ("doc", "logicalType")}
     for key in ("type", "items", "values"):
         if key in kept:
             kept[key] = plain(kept[key])
@@ -56,7 +56,12 @@ def _plain_field(field: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def has_blocks(name: str) -> bool:
     """Return whether records of this schema can be read and written in blocks (no bytes, maps or fixed)."""
-    return not any(kind in _NOT_IN_BLOCKS for kind in _types(document(name)))
+    return is_columnar(document(name))
+
+
+def is_columnar(avro: Document) -> bool:
+    """Return whether records of a document can be read in blocks."""
+    return not any(kind in _NOT_IN_BLOCKS for kind in _types(avro))
 
 
 def _types(avro: Any) -> Iterator[str]:

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from rheostat.schemas.documents import document, plain
+from rheostat.schemas.documents import plain
+from rheostat.schemas.layouts import Layout
 
 INT_LIMIT = 2**31
 _Find = Callable[[Any], int | None]
 
 
-def oversized(schema: str, record: Any) -> tuple[str, int] | None:
+def oversized(layout: Layout, record: Any) -> tuple[str, int] | None:
     """Return the first field that holds such an integer, at any depth, with the integer; None if none does."""
-    for name, find in _finders(schema):
+    for name, find in _finders(layout):
         wrong = find(record[name]) if name in record else None
         if wrong is not None:
             return name, wrong
@@ -22,9 +23,9 @@ def oversized(schema: str, record: Any) -> tuple[str, int] | None:
 
 
 @cache
-def _finders(schema: str) -> tuple[tuple[str, _Find], ...]:
+def _finders(layout: Layout) -> tuple[tuple[str, _Find], ...]:
     """Return a search for every top-level field that can hold an `int`."""
-    found = ((field["name"], _finder(field["type"])) for field in plain(document(schema))["fields"])
+    found = ((field["name"], _finder(field["type"])) for field in plain(layout.document)["fields"])
     return tuple((name, find) for name, find in found if find is not None)
 
 

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, cast
 import fastavro
 import numpy as np
 
-from rheostat.schemas.documents import document, plain
-from rheostat.schemas.ids import COMMITTED, IdTable
+from rheostat.schemas.documents import plain
+from rheostat.schemas.ids import IdTable, in_force
 from rheostat.schemas.int_ranges import oversized
+from rheostat.schemas.layouts import Layout, present
 
 HEADER_BYTES = 5
 _MAGIC = b"\x00"
@@ -57,49 +58,79 @@ class _Field(NamedTuple):
     optional: bool
 
 
-def encode_record(schema: str, record: Mapping[str, Any], *, ids: IdTable = COMMITTED) -> bytes:
+def encode_record(schema: str, record: Mapping[str, Any], *, ids: IdTable | None = None) -> bytes:
     """Return the wire bytes of a record: magic byte, schema id, Avro body. Raises BadRecord naming the field."""
-    return header(schema, ids) + encode_body(schema, record)
+    return header(schema, ids or in_force()) + encode_body(schema, record)
 
 
-def decode_record(schema: str, value: bytes | None, *, ids: IdTable = COMMITTED) -> dict[str, Any]:
-    """Return the record in a message value written with this schema; raises BadRecord."""
+def decode_record(schema: str, value: bytes | None, *, ids: IdTable | None = None) -> dict[str, Any]:
+    """Return the record in a message value written with this schema, or an older version of it; raises BadRecord."""
+    ids = ids or in_force()
     wrong = header_fault(schema, value, ids)
     if wrong is not None or value is None:
         raise BadRecord("payload", wrong or "no value")
-    return decode_body(schema, value[HEADER_BYTES:])
+    older = ids.earlier.get(wire_id(value))
+    return decode_body(schema, value[HEADER_BYTES:]) if older is None else _resolved(older, value[HEADER_BYTES:])
 
 
 def encode_body(schema: str, record: Mapping[str, Any]) -> bytes:
     """Return the Avro body alone, without magic byte and id; raises BadRecord naming the field."""
-    _check_scalars(schema, record)
+    layout = present(schema)
+    _check_scalars(layout, record)
     out = io.BytesIO()
     try:
-        fastavro.schemaless_writer(out, _parsed(schema), record, strict_allow_default=True)
+        fastavro.schemaless_writer(out, _parsed(layout), record, strict_allow_default=True)
     except Exception as error:
-        raise _encode_fault(schema, record, error) from error
-    _check_ints(schema, record)
+        raise _encode_fault(layout, record, error) from error
+    _check_ints(layout, record)
     return out.getvalue()
 
 
 def decode_body(schema: str, body: bytes) -> dict[str, Any]:
     """Return the record in an Avro body without magic byte and id; raises BadRecord naming the field."""
+    return decode_as_written(present(schema), body)
+
+
+def decode_as_written(layout: Layout, body: bytes) -> dict[str, Any]:
+    """Return the record in an Avro body as the version of its schema has it; raises BadRecord naming the field."""
     source = io.BytesIO(body)
     try:
-        record = cast(dict[str, Any], fastavro.schemaless_reader(source, _parsed(schema), None))
+        record = cast(dict[str, Any], fastavro.schemaless_reader(source, _parsed(layout), None))
     except Exception as error:
-        raise _decode_fault(schema, body) from error
+        raise _decode_fault(layout, body) from error
     if source.tell() != len(body):
         extra = len(body) - source.tell()
         raise BadRecord("payload", f"{extra} bytes too many behind the last field")
-    _check_canonical(schema, record, body)
-    _check_ints(schema, record)
+    _check_canonical(layout, record, body)
+    _check_ints(layout, record)
     return record
+
+
+def _resolved(older: Layout, body: bytes) -> dict[str, Any]:
+    """Return a record of an older version as the present one has it, by Avro's rules of schema resolution."""
+    decode_as_written(older, body)
+    try:
+        found = fastavro.schemaless_reader(io.BytesIO(body), _parsed(older), _parsed(present(older.schema)))
+    except Exception as error:
+        raise BadRecord(
+            "payload", f"was written under a version of {older.schema} that cannot be read: {error}"
+        ) from error
+    return cast(dict[str, Any], found)
 
 
 def header(schema: str, ids: IdTable) -> bytes:
     """Return the five bytes before the body: 0x00 and the schema id, big-endian."""
-    return _MAGIC + ids.id_of(schema).to_bytes(4, "big")
+    return header_of(ids.id_of(schema))
+
+
+def header_of(schema_id: int) -> bytes:
+    """Return the five bytes before a body that was written under a schema with this id."""
+    return _MAGIC + schema_id.to_bytes(4, "big")
+
+
+def wire_id(value: bytes) -> int:
+    """Return the schema id of a message value that has one."""
+    return int.from_bytes(value[1:HEADER_BYTES], "big")
 
 
 def header_fault(schema: str, value: bytes | None, ids: IdTable) -> str | None:
@@ -110,7 +141,7 @@ def header_fault(schema: str, value: bytes | None, ids: IdTable) -> str | None:
         return f"{len(value)} bytes, a record has at least {HEADER_BYTES}"
     if value[:1] != _MAGIC:
         return f"first byte is 0x{value[0]:02x}, expected 0x00 (Confluent wire format: 0x00, 4-byte schema id, body)"
-    return _id_fault(schema, int.from_bytes(value[1:HEADER_BYTES], "big"), ids)
+    return _id_fault(schema, wire_id(value), ids)
 
 
 def _id_fault(schema: str, found: int, ids: IdTable) -> str | None:
@@ -118,6 +149,8 @@ def _id_fault(schema: str, found: int, ids: IdTable) -> str | None:
     if found == expected:
         return None
     other = ids.name_of(found)
+    if other == schema:
+        return None
     if other is not None:
         return f"schema id {found} is that of {other}; {schema} has {expected}"
     known = ", ".join(f"{number} ({name})" for name, number in ids.ids.items())
@@ -125,15 +158,15 @@ def _id_fault(schema: str, found: int, ids: IdTable) -> str | None:
 
 
 @cache
-def _parsed(schema: str) -> Any:
-    return fastavro.parse_schema(plain(document(schema)))
+def _parsed(layout: Layout) -> Any:
+    return fastavro.parse_schema(plain(layout.document))
 
 
 @cache
-def _fields(schema: str) -> tuple[_Field, ...]:
+def _fields(layout: Layout) -> tuple[_Field, ...]:
     # Named types are shared between the fields' schemas, so that a later field may refer to an earlier one's.
     named: dict[str, Any] = {}
-    return tuple(_field(field, named) for field in plain(document(schema))["fields"])
+    return tuple(_field(field, named) for field in plain(layout.document)["fields"])
 
 
 def _field(field: Mapping[str, Any], named: dict[str, Any]) -> _Field:
@@ -144,9 +177,9 @@ def _field(field: Mapping[str, Any], named: dict[str, Any]) -> _Field:
     return _Field(field["name"], kind, fastavro.parse_schema(avro, named), optional or "default" in field)
 
 
-def _check_scalars(schema: str, record: Mapping[str, Any]) -> None:
+def _check_scalars(layout: Layout, record: Mapping[str, Any]) -> None:
     """Refuse what fastavro would quietly change: text or fractions for numbers, numbers for booleans."""
-    for name, kind, _, optional in _fields(schema):
+    for name, kind, _, optional in _fields(layout):
         value = record.get(name)
         if value is None:
             if not optional:
@@ -169,17 +202,17 @@ def _scalar_fault(kind: str, value: object) -> str | None:
     return None
 
 
-def _check_ints(schema: str, record: Mapping[str, Any]) -> None:
-    wrong = oversized(schema, record)
+def _check_ints(layout: Layout, record: Mapping[str, Any]) -> None:
+    wrong = oversized(layout, record)
     if wrong is not None:
         raise BadRecord(wrong[0], f"{wrong[1]} is out of range for a 32-bit integer")
 
 
-def _encode_fault(schema: str, record: Mapping[str, Any], error: Exception) -> BadRecord:
-    unknown = [name for name in record if name not in {field.name for field in _fields(schema)}]
+def _encode_fault(layout: Layout, record: Mapping[str, Any], error: Exception) -> BadRecord:
+    unknown = [name for name in record if name not in {field.name for field in _fields(layout)}]
     if unknown:
-        return BadRecord(str(unknown[0]), f"is not a field of {schema}")
-    for field in _fields(schema):
+        return BadRecord(str(unknown[0]), f"is not a field of {layout.schema}")
+    for field in _fields(layout):
         try:
             if field.name in record:
                 fastavro.schemaless_writer(io.BytesIO(), field.parsed, record[field.name])
@@ -188,9 +221,9 @@ def _encode_fault(schema: str, record: Mapping[str, Any], error: Exception) -> B
     return BadRecord("payload", f"{error}")
 
 
-def _decode_fault(schema: str, body: bytes) -> BadRecord:
+def _decode_fault(layout: Layout, body: bytes) -> BadRecord:
     source = io.BytesIO(body)
-    for field in _fields(schema):
+    for field in _fields(layout):
         start = source.tell()
         try:
             fastavro.schemaless_reader(source, field.parsed, None)
@@ -207,17 +240,17 @@ def _unreadable(body: bytes, start: int, error: Exception) -> str:
     return f"cannot be decoded at byte {start} of {len(body)} of the body ({type(error).__name__}: {error})"
 
 
-def _check_canonical(schema: str, record: Mapping[str, Any], body: bytes) -> None:
+def _check_canonical(layout: Layout, record: Mapping[str, Any], body: bytes) -> None:
     again = io.BytesIO()
-    fastavro.schemaless_writer(again, _parsed(schema), record)
+    fastavro.schemaless_writer(again, _parsed(layout), record)
     if again.getvalue() != body:
-        raise BadRecord(*_not_canonical(schema, body))
+        raise BadRecord(*_not_canonical(layout, body))
 
 
-def _not_canonical(schema: str, body: bytes) -> tuple[str, str]:
+def _not_canonical(layout: Layout, body: bytes) -> tuple[str, str]:
     """Return the first field whose bytes differ from the canonical ones, and a reason."""
     source = io.BytesIO(body)
-    for field in _fields(schema):
+    for field in _fields(layout):
         start = source.tell()
         value: Any = fastavro.schemaless_reader(source, field.parsed, None)
         again = io.BytesIO()

@@ -10,15 +10,16 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from rheostat.schemas.catalogue import TOPICS
-from rheostat.schemas.compatibility import Version
+from rheostat.schemas.compatibility import Version, incompatibilities
 from rheostat.schemas.documents import document, names
-from rheostat.schemas.ids import COMMITTED, IdTable
+from rheostat.schemas.ids import IdTable
+from rheostat.schemas.layouts import Layout
 
 COMPATIBILITY = "BACKWARD_TRANSITIVE"
 _TIMEOUT_S = 10.0
@@ -74,11 +75,34 @@ class Registry:
         """Return the registry's ids, to be put on the wire in place of the committed ones. Raises RegistryError.
 
         All of them, the embedded schemas' too: a registry's ids and committed ones side by side could be the same.
+        With them come the other versions that the registry has and the schemas here can read, older or newer ones.
         """
-        return COMMITTED.replaced({schema: self.id_of(schema) for schema in names()})
+        present = self.ids_of(names())
+        return present.replaced({}, {k: v for schema in names() for k, v in self._others(schema, present).items()})
+
+    def ids_of(self, schemas: Iterable[str]) -> IdTable:
+        """Return the registry's ids of some schemas alone, for who only writes these. Raises RegistryError."""
+        return IdTable({schema: self.id_of(schema) for schema in schemas})
 
     def versions(self, schema: str) -> list[Version]:
         """Return all versions of a schema, oldest first; none where the subject does not exist."""
+        return [version for _, version in self._versions(schema)]
+
+    def compatible(self, schema: str, avro: Mapping[str, Any]) -> bool:
+        """Return the registry's own verdict on a schema against all versions that it has."""
+        path = f"/compatibility/subjects/{_part(self.subject(schema))}/versions"
+        return bool(self._ask("POST", path, _body(schema, avro), f"check {self.subject(schema)}")["is_compatible"])
+
+    def _others(self, schema: str, present: IdTable) -> dict[int, Layout]:
+        """Return the versions of a schema that are not the present one but can be read, by their ids."""
+        return {
+            number: Layout(schema, version.document)
+            for number, version in self._versions(schema)
+            if number != present.id_of(schema) and not incompatibilities(document(schema), version.document)
+        }
+
+    def _versions(self, schema: str) -> list[tuple[int, Version]]:
+        """Return all versions of a schema with their ids, oldest first."""
         path = f"/subjects/{_part(self.subject(schema))}/versions"
         try:
             numbers = self._ask("GET", path, None, f"list the versions of {self.subject(schema)}")
@@ -88,14 +112,9 @@ class Registry:
             raise
         return [self._version(path, number) for number in sorted(numbers)]
 
-    def compatible(self, schema: str, avro: Mapping[str, Any]) -> bool:
-        """Return the registry's own verdict on a schema against all versions that it has."""
-        path = f"/compatibility/subjects/{_part(self.subject(schema))}/versions"
-        return bool(self._ask("POST", path, _body(schema, avro), f"check {self.subject(schema)}")["is_compatible"])
-
-    def _version(self, path: str, number: int) -> Version:
+    def _version(self, path: str, number: int) -> tuple[int, Version]:
         answer = self._ask("GET", f"{path}/{number}", None, f"read version {number}")
-        return Version(f"version {number}", json.loads(answer["schema"]))
+        return int(answer["id"]), Version(f"version {number}", json.loads(answer["schema"]))
 
     def _ask_id(self, path: str, body: Mapping[str, Any], what: str) -> int:
         answer = self._ask("POST", path, body, what)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 import types
 import typing
@@ -19,12 +20,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rheostat.learners.contract import FeatureSchema
 from rheostat.streams.errors import ConfigError
-from rheostat.streams.intake.settings import BurstSettings
+from rheostat.streams.intake.settings import BurstSettings, WeightSettings
 from rheostat.streams.intake.sources import SourceSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.monitor.settings import MonitorSettings
+from rheostat.streams.watch.settings import WatchSettings
 
 ENVIRONMENT_PREFIX = "RHEOSTAT_"
+_CREDENTIALS = re.compile("://[^/@]*@")
 SECRET_WORDS = ("password", "secret", "key", "token", "jaas")
 
 
@@ -48,6 +51,13 @@ class KafkaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """A schema registry with Confluent's API, http://[NAME:PASSWORD@]HOST:PORT; without `url`, the committed ids."""
+
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeysConfig:
     """Folder of key files: `NAME.pem` private, `NAME.pub.pem` public, `pseudonym.key`; made by `rheostat keys`."""
 
@@ -63,6 +73,7 @@ class IntakeConfig:
     dedup_ids_max: int = 10_000_000
     record_bytes_max: int = 65_536
     bursts: BurstSettings = field(default_factory=BurstSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
     sources: SourceSettings = field(default_factory=SourceSettings)
 
 
@@ -147,8 +158,10 @@ class Config:
     """Everything a process needs to know. Immutable; pass a stage only its part."""
 
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
+    watch: WatchSettings = field(default_factory=WatchSettings)
     join: JoinSettings = field(default_factory=JoinSettings)
     learn: LearnConfig = field(default_factory=LearnConfig)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
@@ -181,7 +194,8 @@ class Loaded:
         lines = []
         for name, value in sorted(_flatten(dataclasses.asdict(self.config)).items()):
             hidden = any(word in name.rsplit(".", 1)[-1].lower() for word in SECRET_WORDS)
-            lines.append(f"{name} = {'***' if hidden else json.dumps(value)}  ({self._source(name)})")
+            shown = "***" if hidden else _CREDENTIALS.sub("://***@", json.dumps(value))
+            lines.append(f"{name} = {shown}  ({self._source(name)})")
         return "\n".join(lines)
 
     def _source(self, name: str) -> str:

@@ -130,6 +130,8 @@ def _intake_books(metrics: Metrics) -> list[_Line]:
         _Line("consumed", Cumulative(metrics.intake_consumed_events_total)),
         _Line("readmitted", Cumulative(metrics.intake_readmitted_events_total)),
         _Line("dedup_evicted", Cumulative(metrics.intake_evicted_ids_total)),
+        _Line("capped", Cumulative(metrics.intake_capped_events_total)),
+        _Line("overruled", Cumulative(metrics.intake_overruled_events_total)),
         *(_Line(fate, fates, (fate,)) for fate in INTAKE_FATES),
     ]
 

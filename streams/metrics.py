@@ -25,6 +25,8 @@ JOIN_FATES = FEEDBACK_FATES
 JOIN_PREDICTION_FATES = PREDICTION_FATES
 JOIN_SIDES = ("prediction", "feedback")
 UPDATE_KINDS = ("base", "delta")
+ALARMS_ABOUT = ("target", "subject", "source", "segment", "lockstep")
+CORRECTION_CAUSES = ("burst", "lockstep")
 DRIFT_STATES = ("healthy", "suspect", "rolling_back", "probation", "frozen")
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR", "TIMEOUT")
 ROUTES = ("/predict", "/models", "/feedback", "/healthz", "/metrics")
@@ -36,6 +38,8 @@ CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "verdict": VERDICTS,
         "state": DRIFT_STATES,
         "side": JOIN_SIDES,
+        "about": ALARMS_ABOUT,
+        "cause": CORRECTION_CAUSES,
         "route": (*ROUTES, OTHER),
         "status": (*STATUSES, OTHER),
     }
@@ -81,7 +85,7 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("stage_aborted_transactions_total", "Transactions aborted; their records were read again.", "stage"),
     _histogram("stage_transaction_seconds", "From the poll to the end of the commit.", _FAST, "stage"),
     _counter("stage_restores_total", "Tasks opened: state rebuilt from the log.", "stage"),
-    _histogram("stage_restore_seconds", "Time to rebuild a task's state from the log.", _SLOW, "stage"),
+    _histogram("stage_restore_seconds", "Time to rebuild a task's state from the log, or its share.", _SLOW, "stage"),
     _gauge("stage_open_tasks", "Tasks this process owns.", "stage"),
     _gauge("stage_lag_records", "How far the stage is behind the end of its sources.", "stage"),
     _gauge(
@@ -95,9 +99,20 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("intake_events_total", "What became of them, as committed in the log.", "partition", "fate"),
     _counter("intake_readmitted_events_total", "Events consumed again: released from quarantine.", "partition"),
     _counter("intake_evicted_ids_total", "Ids forgotten before the window ended: memory was full.", "partition"),
+    _counter("intake_capped_events_total", "Events that weigh nothing: their actor gave too many.", "partition"),
+    _counter("intake_overruled_events_total", "Events that contradictions took weight from.", "partition"),
     _gauge("intake_source_delay_seconds", "Median age of a source's events; below 0 its clock is ahead.", "source"),
     _gauge("intake_source_clock_faults", "1 for a source whose clock is ahead, or far behind the others.", "source"),
     _counter("intake_source_forwarded_events_total", "Events it put into another partition than theirs.", "source"),
+    _gauge("intake_source_reliability_ratio", "The least factor on its weights, of all partitions here.", "source"),
+    # Watch. Cumulative over the life of the installation, as committed with the offsets.
+    _counter("watch_seen_events_total", "Events of ledger and quarantine looked at."),
+    _counter("watch_alarms_total", "Alarms raised, by what they are about.", "about"),
+    _counter("watch_corrected_events_total", "Corrections of accepted events.", "cause"),
+    _counter("watch_released_events_total", "Events released because their alarm turned out to be none."),
+    _gauge("watch_suspicious_alarms", "Alarms under way that take weight away from events."),
+    _gauge("watch_waiting_events", "Events that wait for older ones of other partitions."),
+    _gauge("watch_unwatched_events", "Events on targets for which there was no place in memory."),
     # Join.
     _counter("join_predictions_total", "Predictions consumed, as committed in the log.", "partition"),
     _counter("join_feedback_events_total", "Ledger events consumed, as committed in the log.", "partition"),
@@ -154,9 +169,19 @@ class Metrics:
     intake_events_total: Counter
     intake_readmitted_events_total: Counter
     intake_evicted_ids_total: Counter
+    intake_capped_events_total: Counter
+    intake_overruled_events_total: Counter
     intake_source_delay_seconds: Gauge
     intake_source_clock_faults: Gauge
     intake_source_forwarded_events_total: Counter
+    intake_source_reliability_ratio: Gauge
+    watch_seen_events_total: Counter
+    watch_alarms_total: Counter
+    watch_corrected_events_total: Counter
+    watch_released_events_total: Counter
+    watch_suspicious_alarms: Gauge
+    watch_waiting_events: Gauge
+    watch_unwatched_events: Gauge
     join_predictions_total: Counter
     join_feedback_events_total: Counter
     join_events_total: Counter
@@ -235,7 +260,7 @@ class Cumulative:
 
     def show(self, labels: tuple[str, ...], count: float) -> None:
         """Set the counter; a smaller count than before (a log begun anew) resets it, as Prometheus expects."""
-        series = self._counter.labels(*labels)
+        series = self._counter.labels(*labels) if labels else self._counter
         shown = self._shown.get(labels, 0.0)
         if count < shown:
             series.reset()

@@ -6,10 +6,12 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from rheostat.schemas.compatibility import Version
-from rheostat.schemas.documents import names
+from rheostat.schemas.documents import Document, names
 from rheostat.schemas.registry import Registry
+from rheostat.schemas.released import Release
 from rheostat.streams.errors import ConfigError
 
 Versions = Mapping[str, Sequence[Version]]
@@ -17,6 +19,7 @@ Versions = Mapping[str, Sequence[Version]]
 
 _FOLDER = "schemas"
 _SUFFIX = ".avsc"
+_IDS = "ids.json"
 
 
 def of_folder(folder: Path) -> Versions:
@@ -40,10 +43,36 @@ def of_git_ref(ref: str, checkout: Path | None = None) -> Versions:
     Raises ConfigError for an unknown ref and outside of a checkout.
     """
     root = checkout or Path(__file__).resolve().parents[1]
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+    commit = _commit(root, ref)
     listed = _git(root, "ls-tree", "--name-only", commit, f"{_FOLDER}/").splitlines()
     files = [Path(name) for name in listed if name.endswith(_SUFFIX)]
     return {file.name.removesuffix(_SUFFIX): _history(root, commit, file.as_posix()) for file in files}
+
+
+def releases(ref: str, checkout: Path | None = None) -> list[Release]:
+    """Return the schemas of every release that a ref contains, oldest first: the tags that begin with v and a digit.
+
+    A clone without tags has none. Raises ConfigError like `of_git_ref`.
+    """
+    root = checkout or Path(__file__).resolve().parents[1]
+    tags = _git(root, "tag", "--merged", _commit(root, ref), "--sort=creatordate", "--list", "v[0-9]*").split()
+    return [_release(root, tag) for tag in tags]
+
+
+def _commit(root: Path, ref: str) -> str:
+    return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+
+
+def _release(root: Path, tag: str) -> Release:
+    listed = _git(root, "ls-tree", "--name-only", tag, f"{_FOLDER}/").splitlines()
+    documents = {
+        Path(file).name.removesuffix(_SUFFIX): _parsed(_git(root, "show", f"{tag}:{file}"), f"{tag}:{file}")
+        for file in listed
+        if file.endswith(_SUFFIX)
+    }
+    table = f"{_FOLDER}/{_IDS}"
+    ids = _parsed(_git(root, "show", f"{tag}:{table}"), f"{tag}:{table}") if table in listed else {}
+    return Release(tag, cast(Mapping[str, int], ids), cast(Mapping[str, Document], documents))
 
 
 def _history(root: Path, commit: str, file: str) -> list[Version]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from time import monotonic
 
+from rheostat.streams.intake.reliability import Reliability
 from rheostat.streams.intake.sources import Sources
 from rheostat.streams.intake.stage import IntakeTask
 from rheostat.streams.intake_join import IntakeJoinTask
@@ -31,6 +32,7 @@ class StageMetrics(LoopMetrics):
         self._speed_since = (monotonic(), 0)
         self._sources_at = -SOURCES_EVERY_S
         self._forwarded = Cumulative(metrics.intake_source_forwarded_events_total)
+        self._ratings: dict[int, Reliability] = {}
 
     def committed(
         self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
@@ -50,8 +52,17 @@ class StageMetrics(LoopMetrics):
         """Count a restore and follow the new task, whose counters begin at zero."""
         super().opened(stage, key, task, seconds)
         self._task, self._before, self._speed_since = task, {}, (monotonic(), 0)
+        if isinstance(task, IntakeJoinTask):
+            task = task.intake
+        if isinstance(task, IntakeTask):
+            self._ratings[key] = task.memory.weigher.reliability
         if isinstance(task, LearnTask):
             self._own.declare("learn", task.settings.model)
+
+    def closed(self, stage: str, key: int) -> None:
+        """Drop a task's series, and what it knows of sources."""
+        super().closed(stage, key)
+        self._ratings.pop(key, None)
 
     def _show_learner(self, task: LearnTask) -> None:
         model, own = task.settings.model, self._own
@@ -99,6 +110,9 @@ class StageMetrics(LoopMetrics):
                 self._own.intake_source_delay_seconds.labels(each.name).set(each.delay_ms / 1000)
                 self._own.intake_source_clock_faults.labels(each.name).set(each.fault is not None)
             self._forwarded.show((each.name,), each.forwarded)
+            found = [rating.of(each.name) for rating in list(self._ratings.values())]
+            if factors := [factor for factor in found if factor is not None]:
+                self._own.intake_source_reliability_ratio.labels(each.name).set(min(factors))
 
     def _more(self, name: str, now: int) -> int:
         """Return by how much a counter of the task has grown since it was last shown."""

@@ -23,9 +23,15 @@ class StageRow:
 TOPOLOGY: tuple[StageRow, ...] = (
     StageRow(
         "intake",
-        (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED),
-        (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED),
+        (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.ALARMS),
+        (catalogue.LEDGER, catalogue.CORRECTIONS, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED),
         "normalise, validate, check consent, drop duplicates, score bursts, weigh",
+    ),
+    StageRow(
+        "watch",
+        (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.RELEASED),
+        (catalogue.ALARMS, catalogue.CORRECTIONS, catalogue.RELEASED, catalogue.WATCH_STATE, catalogue.AUDIT),
+        "find bursts of hours and days over all partitions; correct what was accepted meanwhile",
     ),
     StageRow(
         "join",
@@ -50,8 +56,11 @@ TOPOLOGY: tuple[StageRow, ...] = (
 
 INTAKE_JOIN = StageRow(
     "intake-join",
-    (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.PREDICTIONS),
-    (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED, catalogue.EXAMPLES),
+    (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.ALARMS, catalogue.PREDICTIONS),
+    (
+        *(catalogue.LEDGER, catalogue.CORRECTIONS, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.REKEYED),
+        catalogue.EXAMPLES,
+    ),
     "intake and join in one transaction: a hop less, for fresher models",
 )
 """Takes the place of `intake` and `join` where it is asked for."""

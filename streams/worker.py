@@ -22,11 +22,12 @@ from rheostat.streams.heap import share_arenas
 from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.keys import pseudonym_key, signer
+from rheostat.streams.lean_imports import compile_without_scipy, convert_without_pandas
 from rheostat.streams.metrics import Metrics, serve_metrics
 from rheostat.streams.models.signing import load_key_ring
 from rheostat.streams.monitor.settings import MonitorSettings
-from rheostat.streams.pandas_shim import convert_without_pandas
 from rheostat.streams.topology import StageRow
+from rheostat.streams.watch.settings import WatchSettings
 
 
 def run_stages(
@@ -46,6 +47,7 @@ def run_stages(
         pa.array([0])  # imports pandas, which River needs: before there is work, not during it
     else:
         convert_without_pandas()
+        compile_without_scipy()
     stages = [stage for row in rows for stage in build_stages(row, config, slot, only_models)]
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -63,6 +65,8 @@ def build_stages(row: StageRow, config: Config, slot: str, only_models: tuple[st
         return [build_intake(config.intake, pseudonym_key(keys_dir))]
     if row.name == "intake-join":
         return [build_intake_join(config, pseudonym_key(keys_dir))]
+    if row.name == "watch":
+        return [build_watch(config.watch)]
     if row.name == "join":
         return [build_join(config.join)]
     if row.name == "monitor":
@@ -95,8 +99,16 @@ def _intake_settings(config: IntakeConfig, key: bytes) -> IntakeSettings:
         dedup_ids_max=config.dedup_ids_max,
         record_bytes_max=config.record_bytes_max,
         bursts=config.bursts,
+        weights=config.weights,
         sources=config.sources,
     )
+
+
+def build_watch(settings: WatchSettings) -> Stage:
+    """Build the watch."""
+    from rheostat.streams.watch.stage import WatchStage
+
+    return WatchStage(settings)
 
 
 def build_join(settings: JoinSettings) -> Stage:
@@ -150,6 +162,10 @@ def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Le
 
 def observers(stage: Stage, metrics: Metrics) -> LoopObserver:
     """Return what shows a stage's work as metrics."""
+    if stage.name == "watch":
+        from rheostat.streams.watch.metrics import WatchMetrics
+
+        return WatchMetrics(metrics)
     from rheostat.streams.stage_metrics import StageMetrics
 
     return StageMetrics(metrics)
@@ -168,4 +184,6 @@ def _make_loop(stage: Stage, broker: Broker, slot: str, config: Config, observer
 def _interval_ms(stage: Stage, config: Config) -> int:
     if stage.name == "monitor":
         return config.monitor.interval_ms
+    if stage.name == "watch":
+        return config.watch.interval_ms
     return config.learn.interval_ms if stage.name.startswith("learn-") else config.kafka.interval_ms

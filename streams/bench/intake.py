@@ -46,7 +46,9 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
         *catalogue.FEEDBACK,
         catalogue.REKEYED,
         catalogue.RELEASED,
+        catalogue.ALARMS,
         catalogue.LEDGER,
+        catalogue.CORRECTIONS,
         catalogue.QUARANTINE,
         catalogue.DEADLETTER,
     ]

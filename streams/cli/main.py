@@ -8,6 +8,7 @@ import typer
 
 from rheostat.schemas.codec import BadRecord
 from rheostat.streams.cli import (
+    alarms,
     backtest,
     bench,
     deadletter,
@@ -42,6 +43,7 @@ app.command("gateway")(gateway.gateway)
 app.command("topics")(topics.topics)
 app.command("topology")(topology.topology)
 app.command("status")(status.status)
+app.command("alarms")(alarms.alarms)
 app.command("rollback")(rollback.rollback)
 app.command("trace")(trace.trace)
 app.command("keys")(keys.keys)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rheostat.schemas.ids import IdTable, put_in_force
+from rheostat.schemas.registry import Registry, RegistryError
 from rheostat.streams import config as configuration
 from rheostat.streams.config import KafkaConfig, Loaded
 from rheostat.streams.engine.broker import Broker
@@ -22,7 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for m
 
 
 def load(config: Path | None, settings: list[str] | None, bootstrap: str | None = None) -> Loaded:
-    """Build the configuration from file, environment and flags. Raises ConfigError."""
+    """Build the configuration from file, environment and flags; where it names a registry, use its schema ids.
+
+    Raises ConfigError.
+    """
     flags: dict[str, str] = {}
     for text in settings or []:
         name, separator, value = text.partition("=")
@@ -31,7 +37,20 @@ def load(config: Path | None, settings: list[str] | None, bootstrap: str | None 
         flags[name] = value
     if bootstrap is not None:
         flags["kafka.bootstrap"] = bootstrap
-    return configuration.load(config, os.environ, flags)
+    loaded = configuration.load(config, os.environ, flags)
+    if loaded.config.registry.url is not None:
+        put_in_force(_ids_of(loaded.config.registry.url, loaded.config.kafka.prefix))
+    return loaded
+
+
+def _ids_of(url: str, prefix: str) -> IdTable:
+    try:
+        return Registry(url, prefix).id_table()
+    except ValueError as error:
+        raise ConfigError(f"registry.url: {error}") from error
+    except RegistryError as error:
+        hint = "; `rheostat schemas register` registers all schemas" if error.status == HTTPStatus.NOT_FOUND else ""
+        raise ConfigError(f"registry.url: {error}{hint}") from error
 
 
 def connect(kafka: KafkaConfig) -> Broker:

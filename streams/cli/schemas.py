@@ -14,9 +14,10 @@ from rheostat.schemas.compatibility import not_backward_transitive
 from rheostat.schemas.documents import document, field_names, names
 from rheostat.schemas.ids import COMMITTED
 from rheostat.schemas.registry import Registry, RegistryError
+from rheostat.schemas.released import Release, not_kept
 from rheostat.streams.cli.options import Json
 from rheostat.streams.errors import ConfigError
-from rheostat.streams.schema_versions import Versions, of_folder, of_git_ref, of_registry
+from rheostat.streams.schema_versions import Versions, of_folder, of_git_ref, of_registry, releases
 
 T = TypeVar("T")
 
@@ -63,14 +64,16 @@ def check(
 ) -> None:
     """Fail unless the schemas here can read everything that older versions wrote (BACKWARD_TRANSITIVE).
 
-    Against a git ref: every version in its history. Against a registry: every version that it has.
+    Against a git ref: every version in its history; and every release in it (tags v0, v1.2, …) must still be known by
+    its ids. Against a registry: every version that it has.
 
     Example: `rheostat schemas check --against origin/main`
     """
     versions = _asked(lambda: _versions(against, prefix))
     if not any(versions.values()):
         raise ConfigError(f"--against {against}: there is no schema in it to compare with")
-    findings = not_backward_transitive({name: document(name) for name in names()}, versions)
+    present = {name: document(name) for name in names()}
+    findings = not_backward_transitive(present, versions) + not_kept(present, COMMITTED, _releases(against))
     compared = sum(map(len, versions.values()))
     if as_json:
         print(json.dumps({"compared": compared, "findings": [each._asdict() for each in findings]}))
@@ -105,10 +108,18 @@ def _registry(url: str, prefix: str) -> Registry:
 
 
 def _versions(against: str, prefix: str) -> Versions:
-    if against.startswith(("http://", "https://")):
+    if _is_address(against):
         return of_registry(_registry(against, prefix))
     folder = Path(against)
     return of_folder(folder) if folder.is_dir() else of_git_ref(against)
+
+
+def _releases(against: str) -> list[Release]:
+    return [] if _is_address(against) or Path(against).is_dir() else releases(against)
+
+
+def _is_address(against: str) -> bool:
+    return against.startswith(("http://", "https://"))
 
 
 def _asked(ask: Callable[[], T]) -> T:

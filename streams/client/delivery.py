@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rheostat.schemas.cloudevents import CloudEvent, write_headers
 from rheostat.schemas.codec import BadRecord, encode_record
+from rheostat.schemas.ids import IdTable
 from rheostat.streams.client.event import RECORD_BYTES_MAX, Feedback
 from rheostat.streams.engine.broker import DeliveryCallback, Producer
 
@@ -79,15 +80,19 @@ class Failures:
 
 
 class Delivery:
-    """Queues events on a producer, in memory; failures are kept until `flush` raises them. Thread-safe."""
+    """Queues events on a producer, in memory; failures are kept until `flush` raises them. Thread-safe.
 
-    def __init__(self, producer: Producer, on_failure: OnFailure | None = None) -> None:
+    ids: of the schemas, where they are not those of the process.
+    """
+
+    def __init__(self, producer: Producer, on_failure: OnFailure | None = None, ids: IdTable | None = None) -> None:
         self._producer = producer
+        self._ids = ids
         self._failures = Failures(on_failure)
 
     def queue(self, event: Feedback) -> None:
         """Encode and queue an event. Raises ValueError for one that cannot be written, Retryable when full."""
-        send(self._producer, event, self._report(event))
+        send(self._producer, event, self._report(event), self._ids)
 
     def flush(self, timeout_ms: int) -> int:
         """Wait for delivery. Raises Undelivered, once for each failure, and for what is still under way."""
@@ -107,9 +112,9 @@ class Delivery:
         return report
 
 
-def send(producer: Producer, event: Feedback, on_delivery: DeliveryCallback) -> None:
+def send(producer: Producer, event: Feedback, on_delivery: DeliveryCallback, ids: IdTable | None = None) -> None:
     """Give an event to a producer as its topic wants it. Raises ValueError as `encoded` does, Retryable when full."""
-    value = encoded(event)
+    value = encoded(event, ids)
     producer.send(
         event.topic,
         event.key,
@@ -120,10 +125,10 @@ def send(producer: Producer, event: Feedback, on_delivery: DeliveryCallback) -> 
     )
 
 
-def encoded(event: Feedback) -> bytes:
+def encoded(event: Feedback, ids: IdTable | None = None) -> bytes:
     """Return the message value of an event. Raises ValueError, naming the field, when it cannot be written."""
     try:
-        value = encode_record(event.topic, event.record())
+        value = encode_record(event.topic, event.record(), ids=ids)
     except BadRecord as error:
         raise ValueError(f"{error.field}: {error.reason}") from error
     if len(value) > RECORD_BYTES_MAX:

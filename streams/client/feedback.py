@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
+from rheostat.schemas.catalogue import FEEDBACK
+from rheostat.schemas.ids import IdTable
+from rheostat.schemas.registry import Registry
 from rheostat.streams.client.delivery import Delivery, OnFailure, Outbox
 from rheostat.streams.client.event import Feedback, check_time
 from rheostat.streams.client.forwarder import SpooledDelivery
@@ -40,6 +43,9 @@ class FeedbackClient:
     is told to `on_failure` and raised by `flush`. With a `spool`, a folder of this process alone, they wait on disk,
     for as long as Kafka is away and over restarts; what does not fit raises SpoolFull. Leaving the `with` block
     flushes.
+
+    registry: address of a schema registry that the pipeline goes by; it is asked for the schemas' ids once, here, and
+    RegistryError is raised where it does not answer or does not have them.
     """
 
     def __init__(
@@ -52,13 +58,15 @@ class FeedbackClient:
         on_failure: OnFailure | None = None,
         spool: SpoolSettings | Path | str | None = None,
         identity_secret: bytes | None = None,
+        registry: str | None = None,
     ) -> None:
         if not source:
             raise ValueError("source: must name the service")
         self._source = source
         self._clock = clock or WallClock()
         self._ids = EventIds(identity_secret)
-        self._outbox = _outbox(_connect(broker, prefix), spool, on_failure)
+        schema_ids = None if registry is None else Registry(registry, prefix).ids_of(FEEDBACK)
+        self._outbox = _outbox(_connect(broker, prefix), spool, on_failure, schema_ids)
 
     def send(self, event: Feedback) -> Feedback:
         """Queue an event, again or for the first time. Raises ValueError when its time or size is refused."""
@@ -210,11 +218,16 @@ class FeedbackClient:
             self.close()
 
 
-def _outbox(broker: Broker, spool: SpoolSettings | Path | str | None, on_failure: OnFailure | None) -> Outbox:
+def _outbox(
+    broker: Broker,
+    spool: SpoolSettings | Path | str | None,
+    on_failure: OnFailure | None,
+    schema_ids: IdTable | None,
+) -> Outbox:
     if spool is None:
-        return Delivery(broker.producer(), on_failure)
+        return Delivery(broker.producer(), on_failure, schema_ids)
     settings = spool if isinstance(spool, SpoolSettings) else SpoolSettings(Path(spool))
-    return SpooledDelivery(settings, broker.producer, on_failure)
+    return SpooledDelivery(settings, broker.producer, on_failure, schema_ids)
 
 
 def _connect(broker: Broker | str, prefix: str) -> Broker:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event, Thread
 
+from rheostat.schemas.ids import IdTable
 from rheostat.streams.client.delivery import Failures, OnFailure, encoded, send
 from rheostat.streams.client.event import Feedback
 from rheostat.streams.client.spool import Entry, Spool, SpoolSettings, SpoolStats
@@ -35,12 +36,20 @@ class SpooledDelivery:
     An event leaves the spool when the broker has it, or refuses it for good (`on_failure`, and raised by `flush`).
     Everything else is tried again without end: no broker, no topic, no permission. Records of a partition stay in
     order; after an error some are sent twice, under the same event ids.
+
+    ids: of the schemas, where they are not those of the process.
     """
 
-    def __init__(self, settings: SpoolSettings, connect: Connect, on_failure: OnFailure | None = None) -> None:
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        connect: Connect,
+        on_failure: OnFailure | None = None,
+        ids: IdTable | None = None,
+    ) -> None:
         self._spool = Spool(settings)
         self._failures = Failures(on_failure)
-        self._forwarder = Forwarder(self._spool, connect, self._failures, settings.sync_ms)
+        self._forwarder = Forwarder(self._spool, connect, self._failures, settings.sync_ms, ids)
         self._forwarder.start()
 
     def queue(self, event: Feedback) -> None:
@@ -69,12 +78,15 @@ class SpooledDelivery:
 class Forwarder(Thread):
     """Takes from the spool, sends, waits for the broker's answers, acknowledges, and so on until stopped."""
 
-    def __init__(self, spool: Spool, connect: Connect, failures: Failures, sync_ms: int) -> None:
+    def __init__(
+        self, spool: Spool, connect: Connect, failures: Failures, sync_ms: int, ids: IdTable | None = None
+    ) -> None:
         super().__init__(name="rheostat-feedback", daemon=True)
         self._spool = spool
         self._connect = connect
         self._failures = failures
         self._sync_s = sync_ms / 1000
+        self._ids = ids
         self._producer: Producer | None = None
         self._stopping = Event()
         self._synced_at = time.monotonic()
@@ -123,7 +135,7 @@ class Forwarder(Thread):
         errors: list[str | None] = [None if each is None else _UNDER_WAY for each in events]
         for row, event in enumerate(events):
             if event is not None:
-                send(producer, event, partial(errors.__setitem__, row))
+                send(producer, event, partial(errors.__setitem__, row), self._ids)
         # A string that comes as an answer is never this very object.
         while any(each is _UNDER_WAY for each in errors) and not self._stopping.is_set():
             producer.flush(int(_POLL_S * 1000))

@@ -84,14 +84,15 @@ def _commit(producer: TransactionalProducer, order: Order, acts: Sequence[Act]) 
         for act in acts:
             for block in act.records:
                 producer.write(block)
-        producer.write(_notes(order, [act.place for act in acts]))
+        producer.write(notes(order, [act.place for act in acts]))
         producer.commit()
     except Abortable:
         producer.abort()
         raise
 
 
-def _notes(order: Order, places: Sequence[Place]) -> OutBlock:
+def notes(order: Order, places: Sequence[Place]) -> OutBlock:
+    """Return what is noted of an order, to be written together with what it does."""
     entries = [_entry(order, place) for place in places]
     return OutBlock(
         catalogue.AUDIT,

@@ -1,13 +1,16 @@
-"""Quarantined events for people: find them, see why they are held, release or reject them."""
+"""Events held back, for people: find them, see why they are held, release or reject them.
+
+Some are in quarantine since they came; others were accepted first and lost all weight when an alarm named their time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rheostat.schemas import catalogue
-from rheostat.streams.control.once import Act, Done, Order, noted, perform
+from rheostat.streams.control.once import Act, Done, Order, noted, notes, perform
 from rheostat.streams.engine.block import Block, OutBlock, Place
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.engine.stage import Log
@@ -17,9 +20,13 @@ KIND = "quarantine"
 Verb = Literal["release", "reject"]
 
 
+_ALARMS = ("burst", "lockstep")
+"""Causes of corrections that hold events back, as against those that settle a contradiction."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A quarantined event, where it lies, and the record as it lies there."""
+    """An event held back, where it lies (in quarantine or in the ledger), and the record as it lies there."""
 
     place: Place
     event: dict[str, Any]
@@ -51,10 +58,22 @@ class Selection:
 
 
 def held_events(log: Log, selection: Selection) -> Iterator[Held]:
-    """Yield the events that are meant, partition by partition, decided or not."""
+    """Yield the events that are meant, partition by partition, decided or not.
+
+    Accepted ones are no longer held, and not told of, when a person released them or the alarm took its word back.
+    """
     for partition in range(log.partitions(catalogue.QUARANTINE)):
         for block in log.read(catalogue.QUARANTINE, partition, since_ms=selection.since_ms):
             yield from (held for held in _of_block(block) if selection.has(held))
+        corrected = _corrected(log, partition, selection.since_ms)
+        if corrected:
+            for block in log.read(catalogue.LEDGER, partition, since_ms=selection.since_ms):
+                yield from (held for held in _of_ledger(block, corrected) if selection.has(held))
+
+
+def release_notes(places: Sequence[Place], actor: str, reason: str, now_ms: int) -> OutBlock:
+    """Return the note that events were released, to be written together with their release."""
+    return notes(Order(KIND, "release", actor, reason, now_ms), places)
 
 
 def decided(log: Log, since_ms: int) -> dict[str, str]:
@@ -67,11 +86,32 @@ def decide(
 ) -> Done:
     """Release or reject events; what was decided before stays as it is, see `once.perform`.
 
-    Released events go to intake, which enters them into the ledger at the time they happened. `since_ms`: decisions
-    are looked for from then on.
+    Released events go to intake, which enters them into the ledger at the time they happened; accepted ones to the
+    watch, which gives them their weight back. `since_ms`: decisions are looked for from then on.
     """
     acts = (Act(held.place, [_released(held)] if verb == "release" else []) for held in found)
     return perform(broker, Order(KIND, verb, actor, reason, now_ms), acts, since_ms)
+
+
+def _corrected(log: Log, partition: int, since_ms: int) -> dict[str, dict[str, Any]]:
+    """Return what is now different about the accepted events that alarms leave no weight, by event id."""
+    standing: dict[tuple[str, str], dict[str, Any]] = {}
+    for block in log.read(catalogue.CORRECTIONS, partition, since_ms=since_ms):
+        for correction in decode_own(block).to_pylist():
+            if correction["cause"] in _ALARMS:
+                standing[correction["event_id"], correction["cause"]] = correction
+    return {
+        event_id: {"suspicion": 1.0, "reasons": correction["reasons"], "alarm": correction["alarm"]}
+        for (event_id, _), correction in standing.items()
+        if correction["keeps"] == 0.0
+    }
+
+
+def _of_ledger(block: Block, corrected: Mapping[str, Mapping[str, Any]]) -> Iterator[Held]:
+    for held in _of_block(block):
+        change = corrected.get(held.event["event_id"])
+        if change is not None:
+            yield replace(held, event={**held.event, **change})
 
 
 def _of_block(block: Block) -> Iterator[Held]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
@@ -34,13 +35,15 @@ class LoopLimits:
     """How much one transaction may hold, how long a poll waits for the first records, and the time between commits.
 
     What arrives when nothing was committed for `interval_ms` is processed at once; under load transactions begin at
-    least that far apart, because each costs the same however little it holds.
+    least that far apart, because each costs the same however little it holds. `open_at_once`: how many tasks are opened
+    at a time; each may need tens of megabytes for that.
     """
 
     records_max: int = 40_000
     interval_ms: int = 20
     poll_timeout_ms: int = 20
     retry_pause_ms: int = 100
+    open_at_once: int = 2
 
 
 class LoopObserver(Protocol):
@@ -57,7 +60,7 @@ class LoopObserver(Protocol):
         ...
 
     def opened(self, stage: str, key: int, task: Task, seconds: float) -> None:
-        """A task was opened from the log."""
+        """A task was opened from the log; `seconds` is its share of the time it took to open all that were waiting."""
         ...
 
     def closed(self, stage: str, key: int) -> None:
@@ -255,22 +258,36 @@ class StageLoop:
             committed = self._consumer.committed(waiting)
         except Retryable:
             return
-        for key in sorted({self._key(each.partition) for each in waiting}):
-            mine = [each for each in waiting if self._key(each.partition) == key]
-            self._open_task(key, {each: committed[each] for each in mine})
+        positions: dict[int, dict[TopicPartition, Committed]] = {}
+        for each in waiting:
+            positions.setdefault(self._key(each.partition), {})[each] = committed[each]
+        started = time.perf_counter()
+        tasks = self._opened(list(positions.values()))
+        seconds = (time.perf_counter() - started) / len(tasks)
+        for (key, own), task in zip(positions.items(), tasks, strict=True):
+            self._start(key, task, own, seconds)
         self._opening.clear()
 
-    def _open_task(self, key: int, committed: Mapping[TopicPartition, Committed]) -> None:
-        started = time.perf_counter()
-        numbers = sorted({each.partition for each in committed})
-        task = self.stage.open(numbers, committed, self._log, self._clock.now_ms())
+    def _opened(self, positions: Sequence[Mapping[TopicPartition, Committed]]) -> list[Task]:
+        """Have the stage open a task for each of these, some at a time: while one waits for the log, another works."""
+
+        def opened(committed: Mapping[TopicPartition, Committed]) -> Task:
+            numbers = sorted({each.partition for each in committed})
+            return self.stage.open(numbers, committed, self._log, self._clock.now_ms())
+
+        if len(positions) == 1:
+            return list(map(opened, positions))
+        with ThreadPoolExecutor(self._limits.open_at_once, f"open-{self.stage.name}") as threads:
+            return list(threads.map(opened, positions))
+
+    def _start(self, key: int, task: Task, committed: Mapping[TopicPartition, Committed], seconds: float) -> None:
         self._tasks[key] = task
         offsets = {each: position.offset for each, position in committed.items()}
         self._consumer.rewind({each: at for each, at in offsets.items() if each in self._rewinding})
         self._consumer.start({each: at for each, at in offsets.items() if each not in self._rewinding})
         self._rewinding -= offsets.keys()
         self._next.update((each, at or 0) for each, at in offsets.items())
-        self._observer.opened(self.stage.name, key, task, time.perf_counter() - started)
+        self._observer.opened(self.stage.name, key, task, seconds)
 
     def _drop_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         if not revoked:

@@ -18,6 +18,7 @@ from rheostat.streams.engine.memory_cluster import Cluster
 from rheostat.streams.engine.memory_consumer import MemoryGroupConsumer, MemoryStaticConsumer, read_runs
 from rheostat.streams.engine.memory_log import PartitionLog
 from rheostat.streams.engine.memory_producer import MemoryTransactionalProducer
+from rheostat.streams.engine.packed import Packed, packed
 from rheostat.streams.engine.trim import skip_older
 from rheostat.streams.errors import Abortable, Retryable
 
@@ -167,6 +168,10 @@ class MemoryLog:
             if since_ms is not None:
                 start = max(start, log.offset_since(since_ms))
         return self._blocks(log, start, end, since_ms)
+
+    def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
+        """Yield values and times of the committed records up to the present high watermark. See `stage.Log`."""
+        return map(packed, self.read(topic, partition, since_ms=since_ms))
 
     def _blocks(self, log: PartitionLog, position: int, end: int, since_ms: int | None) -> Iterator[Block]:
         while position < end:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
+from rheostat.streams.engine.packed import Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class Log(Protocol):
         Starts at `start_offset`, or at the first record whose timestamp is at least `since_ms`, or at the
         beginning. Stops before `end_offset`, or at the partition's high watermark as it was when this was called.
         """
+        ...
+
+    def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
+        """Yield values and times of the records that `read` would yield: several times as fast, for long tails."""
         ...
 
 
@@ -98,7 +103,7 @@ class Stage(Protocol):
     def open(
         self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
     ) -> Task:
-        """Rebuild the state as it was at the committed offsets, from the log alone.
+        """Rebuild the state as it was at the committed offsets, from the log alone. Called by several threads at once.
 
         `committed` has an entry for every source partition of the task, fetched *before* any read of `log`.
         """

@@ -15,8 +15,9 @@ class Counts:
 
     consumed = accepted + duplicate + quarantined + withheld + invalid + forwarded, always. What was forwarded to the
     partition where it belongs is consumed once more there; `readmitted` events are consumed once more because they were
-    released from quarantine. `dedup_evicted` ids (given up for lack of memory while they
-    still counted) are extra.
+    released from quarantine. Extra are `dedup_evicted` ids (given up for lack of memory while they still counted),
+    `capped` events (which weigh nothing: their actor gave too many) and `overruled` ones (from which a contradiction
+    took weight, each time one did).
     """
 
     consumed: int = 0
@@ -28,6 +29,8 @@ class Counts:
     forwarded: int = 0
     readmitted: int = 0
     dedup_evicted: int = 0
+    capped: int = 0
+    overruled: int = 0
 
     @property
     def imbalance(self) -> int:

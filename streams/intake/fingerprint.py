@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from rheostat.streams.compiled import BYTES, INTS, LONGS, compiled
 from rheostat.streams.intake.strings import bytes_of, offsets_of
 
+Longs = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 # Odd constants with well mixed bits (from SplitMix64 and xxHash64), one of each for each half.
@@ -46,34 +46,45 @@ def fingerprints(column: pa.StringArray) -> Fingerprints:
     return Fingerprints(low, high)
 
 
-def leading_fingerprints(values: Sequence[bytes | None], header: bytes) -> Fingerprints | None:
-    """Return the fingerprints of the first fields of Avro records, strings, without decoding anything.
-
-    Each value must begin with `header`; None if one does not, or has no such field.
-    """
-    if None in values:
-        return None
-    data = np.frombuffer(b"".join(values), np.uint8)  # type: ignore[arg-type]
-    ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))  # type: ignore[arg-type]
-    low, high = np.empty((2, len(values)), np.uint64)
-    return Fingerprints(low, high) if _hash_first(data, ends, np.frombuffer(header, np.uint8), low, high) else None
+def fingerprints_at(data: NDArray[np.uint8], begins: Longs, ends: Longs) -> Fingerprints:
+    """Return the fingerprint of every string that lies between these places."""
+    low, high = np.empty((2, len(begins)), np.uint64)
+    _hash_at(data, begins, ends, low, high)
+    return Fingerprints(low, high)
 
 
 _TWO_WORDS = types.Tuple((types.uint64, types.uint64))  # type: ignore[no-untyped-call]
 
 
+@compiled(types.uint64(BYTES, types.uint64))
+def _pair(data: NDArray[np.uint8], at: np.uint64) -> np.uint64:
+    return np.uint64(data[at]) | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
+
+
+@compiled(_TWO_WORDS(types.uint64, types.uint64, types.uint64))
+def _mixed(one: np.uint64, two: np.uint64, word: np.uint64) -> tuple[np.uint64, np.uint64]:
+    one = (one ^ word) * _FACTOR_LOW
+    two = (two ^ word) * _FACTOR_HIGH
+    return one ^ (one >> _HALF), two ^ (two >> _HALF)
+
+
 @compiled(_TWO_WORDS(BYTES, types.int64, types.int64))
-def _hashed(data: NDArray[np.uint8], begin: int, end: int) -> tuple[np.uint64, np.uint64]:
+def hashed(data: NDArray[np.uint8], begin: int, end: int) -> tuple[np.uint64, np.uint64]:
+    """Return the fingerprint of some bytes."""
     length = np.uint64(end - begin) * _LENGTH
     one, two = _SEED_LOW ^ length, _SEED_HIGH ^ length
-    for start in range(begin, end, 8):
+    # Whole words without a loop and with unsigned places, so that eight bytes are read at once.
+    at = np.uint64(begin)
+    for _ in range((end - begin) >> 3):
+        word = _pair(data, at) | _pair(data, at + np.uint64(2)) << np.uint64(16)
+        word |= (_pair(data, at + np.uint64(4)) | _pair(data, at + np.uint64(6)) << np.uint64(16)) << _HALF
+        one, two = _mixed(one, two, word)
+        at += np.uint64(8)
+    if (end - begin) & 7:
         word = np.uint64(0)
-        for at in range(min(8, end - start)):
-            word |= np.uint64(data[start + at]) << np.uint64(8 * at)
-        one = (one ^ word) * _FACTOR_LOW
-        one ^= one >> _HALF
-        two = (two ^ word) * _FACTOR_HIGH
-        two ^= two >> _HALF
+        for place in range((end - begin) & 7):
+            word |= np.uint64(data[at + np.uint64(place)]) << np.uint64(8 * place)
+        one, two = _mixed(one, two, word)
     one *= _SEED_LOW
     two *= _SEED_HIGH
     return one ^ (one >> _HALF), two ^ (two >> _HALF)
@@ -82,34 +93,10 @@ def _hashed(data: NDArray[np.uint8], begin: int, end: int) -> tuple[np.uint64, n
 @compiled(types.void(BYTES, INTS, types.uint64[::1], types.uint64[::1]))
 def _hash(data: NDArray[np.uint8], offsets: NDArray[np.int32], low: Words, high: Words) -> None:
     for row in range(len(low)):
-        low[row], high[row] = _hashed(data, offsets[row], offsets[row + 1])
+        low[row], high[row] = hashed(data, offsets[row], offsets[row + 1])
 
 
-@compiled(types.boolean(BYTES, LONGS, BYTES, types.uint64[::1], types.uint64[::1]))
-def _hash_first(
-    data: NDArray[np.uint8], ends: NDArray[np.int64], header: NDArray[np.uint8], low: Words, high: Words
-) -> bool:
-    """Hash the string behind the header of every value; the values lie one behind the other."""
-    start = 0
-    for row in range(len(ends)):
-        end = ends[row]
-        if end - start < len(header) + 1:
-            return False
-        for at in range(len(header)):
-            if data[start + at] != header[at]:
-                return False
-        begin = start + len(header)
-        # Avro's length: zigzag, seven bits a byte, the lowest first; an id's has one or two bytes.
-        number, shift, more = np.int64(0), 0, True
-        while more:
-            if begin == end or shift > 28:
-                return False
-            more = data[begin] >= 128
-            number |= (np.int64(data[begin]) & 127) << shift
-            shift += 7
-            begin += 1
-        if number & 1 or number >> 1 > end - begin:
-            return False
-        low[row], high[row] = _hashed(data, begin, begin + int(number >> 1))
-        start = end
-    return True
+@compiled(types.void(BYTES, LONGS, LONGS, types.uint64[::1], types.uint64[::1]))
+def _hash_at(data: NDArray[np.uint8], begins: Longs, ends: Longs, low: Words, high: Words) -> None:
+    for row in range(len(low)):
+        low[row], high[row] = hashed(data, begins[row], ends[row])

@@ -116,6 +116,14 @@ class Lockstep:
         self._count = np.zeros(2, np.int64)
         self._log = np.zeros(_LOG, _PAIR)
 
+    def number_from(self, first: int) -> None:
+        """Number the pairs to come from here on."""
+        self._count[_NUMBERED] = first - 1
+
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """Return all that is known, as the arrays in use: to be kept, and to be filled again."""
+        return {"lasts": self._lasts, "pairs": self._pairs, "events": self._events, "count": self._count}
+
     def score(self, events: Events) -> Steps:
         """Take in events in their order."""
         settings = self._settings

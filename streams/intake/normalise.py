@@ -35,8 +35,12 @@ def entries(
     certainty: Floats,
     weight: Floats,
     scores: Scores,
+    alarms: NDArray[np.int64] | None,
 ) -> pa.RecordBatch:
-    """Return the rows of `feedback.ledger`; those of `feedback.quarantine` have the same fields."""
+    """Return the rows of `feedback.ledger`; those of `feedback.quarantine` have the same fields.
+
+    alarms: the number of the alarm that holds back each event, 0 for none; None where none holds back any.
+    """
     columns = {name: arrivals.batch.column(name) for name in _AS_THEY_ARE}
     columns["subject"] = subjects
     columns["channel"] = _by_topic(arrivals, blocks, CHANNELS)
@@ -48,6 +52,7 @@ def entries(
     columns["origin_topic"] = _by_topic(arrivals, blocks, _ITSELF)
     columns["origin_partition"] = pa.array(np.array([block.partition for block in blocks], np.int32)[arrivals.block])
     columns["origin_offset"] = pa.array(_origin_offsets(arrivals, blocks))
+    columns["alarm"] = pa.nulls(len(arrivals), pa.int64()) if alarms is None else pa.array(alarms, mask=alarms == 0)
     schema = arrow_schema(catalogue.LEDGER)
     return pa.RecordBatch.from_arrays(list(map(columns.__getitem__, schema.names)), schema=schema)
 

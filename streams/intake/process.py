@@ -20,12 +20,14 @@ from rheostat.schemas import catalogue
 from rheostat.schemas.codec import Failure
 from rheostat.streams.engine.block import Block, OutBlock
 from rheostat.streams.engine.stage import Output
+from rheostat.streams.intake.alarms import read_alarms
 from rheostat.streams.intake.arrivals import Arrivals, arrive
 from rheostat.streams.intake.bursts import Events, Scores, unsuspicious
 from rheostat.streams.intake.consent import withheld
 from rheostat.streams.intake.counts import Counts
 from rheostat.streams.intake.deadletter import dead_letters
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
+from rheostat.streams.intake.likeness import text_hashes
 from rheostat.streams.intake.memory import Memory
 from rheostat.streams.intake.normalise import certainties, entries
 from rheostat.streams.intake.placement import as_written, places, rekeyed
@@ -35,7 +37,7 @@ from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.sources import Sources
 from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.validate import faults
-from rheostat.streams.intake.weigh import weights
+from rheostat.streams.intake.weigh import recency, weigh_among_others, weights
 from rheostat.streams.intake.written import Groups, Written, grouped, write
 
 Rows = NDArray[np.intp]
@@ -63,6 +65,7 @@ class Intake:
     def process(self, memories: Sequence[Memory], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Taken]:
         """Process the blocks of each partition number, given with what is remembered of it."""
         numbers = [own[0].partition if own else -1 for own in blocks]
+        blocks = [_after_alarms(memory, own) for memory, own in zip(memories, blocks, strict=True)]
         released = [[block for block in own if block.topic == catalogue.RELEASED] for own in blocks]
         written = [
             [each for block in own if block.topic != catalogue.RELEASED for each in as_written(block)] for own in blocks
@@ -80,7 +83,8 @@ class Intake:
         valid, moved = self._forward(valid, numbers, owner, given)
         ids = fingerprints(valid.batch.column("event_id"))
         fresh = _fresh(memories, owner[valid.block], ids)
-        accepted, held = self._written(memories, numbers, owner, valid.take(fresh.nonzero()[0]), ids.take(fresh), given)
+        new = valid.take(fresh.nonzero()[0])
+        accepted, held, corrections = self._written(memories, numbers, owner, new, ids.take(fresh), given, now_ms)
         withheld_by = _counted(owner, arrivals.block[refused], len(blocks))
         duplicate_by = _counted(owner, valid.block[~fresh], len(blocks))
         taken = []
@@ -96,10 +100,12 @@ class Intake:
                 forwarded=sum(map(len, moved[number])),
             )
             records = [held[number].block] if number in held else []
+            records += [corrections[number]] if number in corrections else []
             records += [*moved[number], *([letters] if letters else [])]
             if again := released[number]:
-                found = enter(memory, numbers[number], again)
+                found = enter(memory, numbers[number], again, self.settings.weights)
                 entered += [found.entered] if found.entered else []
+                records += [found.corrections] if found.corrections else []
                 letters = dead_letters(numbers[number], again, found.failures, now_ms)
                 records += [letters] if letters else []
                 counts += Counts(
@@ -148,31 +154,46 @@ class Intake:
         new: Arrivals,
         ids: Fingerprints,
         blocks: Sequence[Block],
-    ) -> tuple[dict[int, Written], dict[int, Written]]:
-        """Score, weigh and encode new events; remember their ids. Returns what is accepted and what is held back."""
+        now_ms: int,
+    ) -> tuple[dict[int, Written], dict[int, Written], dict[int, OutBlock]]:
+        """Score, weigh and encode new events; remember their ids.
+
+        Returns what is accepted, what is held back, and corrections of what was accepted before.
+        """
         if not len(new):
-            return {}, {}
+            return {}, {}, {}
         owner = owner[new.block]
         groups = grouped(owner)
         subjects = self._pseudonymiser.pseudonyms(new.batch.column("subject_id"))
-        scores = _scores(memories, groups, new, subjects)
+        scores, alarms = _scores(memories, groups, new, subjects)
         certainty = certainties(new)
         weight = weights(new.signals.weight, certainty, scores.suspicion, self.settings.bursts)
-        batch = entries(new, blocks, subjects, certainty, weight, scores)
+        weight *= recency(scores, new.times_ms, now_ms, self.settings.weights)
+        batch = entries(new, blocks, subjects, certainty, weight, scores, alarms)
         held = scores.suspicion >= self.settings.bursts.quarantine_at
+        if alarms is not None:
+            held |= alarms > 0
         for number, rows in groups:
             memory = memories[number]
             for known, some in ((memory.accepted, rows[~held[rows]]), (memory.held, rows[held[rows]])):
                 known.remember(ids.take(some), new.times_ms[some])
+        batch, corrections = weigh_among_others(
+            [memory.weigher for memory in memories],
+            [(number, rows[~held[rows]]) for number, rows in groups],
+            batch,
+            new.signals.codes,
+            numbers,
+            self.settings.weights,
+        )
         if not held.any():
-            return write(catalogue.LEDGER, batch, new, numbers, groups, blocks), {}
+            return write(catalogue.LEDGER, batch, new, numbers, groups, blocks), {}, corrections
         good, bad = (
             write(topic, batch.take(pa.array(rows)), new.take(rows), numbers, grouped(owner[rows]), blocks)
             if len(rows)
             else {}
             for topic, rows in ((catalogue.LEDGER, (~held).nonzero()[0]), (catalogue.QUARANTINE, held.nonzero()[0]))
         )
-        return good, bad
+        return good, bad, corrections
 
 
 def _fresh(memories: Sequence[Memory], owner: Owners, ids: Fingerprints) -> Mask:
@@ -183,8 +204,18 @@ def _fresh(memories: Sequence[Memory], owner: Owners, ids: Fingerprints) -> Mask
     return fresh
 
 
-def _scores(memories: Sequence[Memory], groups: Groups, new: Arrivals, subjects: pa.StringArray) -> Scores:
-    """Score each event among those of its partition number."""
+def _after_alarms(memory: Memory, blocks: Sequence[Block]) -> list[Block]:
+    """Take in alarms; return the other blocks."""
+    for block in blocks:
+        if block.topic == catalogue.ALARMS:
+            memory.alarms.tell(read_alarms(block))
+    return [block for block in blocks if block.topic != catalogue.ALARMS]
+
+
+def _scores(
+    memories: Sequence[Memory], groups: Groups, new: Arrivals, subjects: pa.StringArray
+) -> tuple[Scores, NDArray[np.int64] | None]:
+    """Score each event among those of its partition number; return too which alarm holds it back (0: none), if any."""
     targets = new.batch.column("target_id")
     events = Events(
         fingerprints(targets),
@@ -194,13 +225,31 @@ def _scores(memories: Sequence[Memory], groups: Groups, new: Arrivals, subjects:
         new.signals.codes,
         new.signals.normalised,
         new.times_ms,
+        text_hashes(new.batch.column("text")),
     )
     scores = unsuspicious(len(new))
     for number, rows in groups:
         scorer = memories[number].bursts
         if scorer is not None:
             scores.put(rows, scorer.score(events.take(rows)))
-    return scores
+    return scores, _held_by(memories, groups, events, scores)
+
+
+def _held_by(memories: Sequence[Memory], groups: Groups, events: Events, scores: Scores) -> NDArray[np.int64] | None:
+    """Hold back what alarms leave no weight, and say so in the scores; return the number of the alarm of each event."""
+    found: NDArray[np.int64] | None = None
+    for number, rows in groups:
+        alarms = memories[number].alarms
+        verdict = alarms.verdict(events.take(rows))
+        if verdict is None:
+            continue
+        found = np.zeros(len(events), np.int64) if found is None else found
+        for each in np.unique(verdict.alarm[verdict.keeps == 0.0]).tolist():
+            mine, alarm = rows[verdict.alarm == each], alarms[each]
+            found[mine] = each
+            suspicion = np.maximum(scores.suspicion[mine], alarm.suspicion)
+            scores.put(mine, Scores(suspicion, [(np.arange(len(mine)), alarm.reason)]))
+    return found
 
 
 def _counted(owner: Owners, blocks: NDArray[np.int64], count: int) -> list[int]:

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import Failure, arrow_schema, decode_block, encode_block
-from rheostat.schemas.signals import default_weights
+from rheostat.schemas.ids import in_force
+from rheostat.schemas.record_codec import HEADER_BYTES, wire_id
+from rheostat.schemas.signals import codes_of, default_weights
 from rheostat.streams.engine.block import Block, OutBlock
 from rheostat.streams.intake.deduplicate import repeated
 from rheostat.streams.intake.fingerprint import fingerprints
 from rheostat.streams.intake.memory import Memory
+from rheostat.streams.intake.settings import WeightSettings
+from rheostat.streams.intake.weigh import weigh_among_others
 from rheostat.streams.intake.written import Written, picked
 
 REASON = "released from quarantine"
@@ -29,32 +33,41 @@ class Released(NamedTuple):
     entered: Written | None
     duplicates: int
     failures: list[tuple[int, Failure]]
+    corrections: OutBlock | None = None
 
 
-def enter(memory: Memory, partition: int, blocks: Sequence[Block]) -> Released:
+def enter(memory: Memory, partition: int, blocks: Sequence[Block], settings: WeightSettings) -> Released:
     """Enter quarantined events, as encoded, into the ledger, unless their ids are there already.
 
-    Their weight is what it would have been without suspicion. A failure comes with the index of its block.
+    They are weighed as if nothing had been suspicious, and however late they come. A failure comes with the index of
+    its block. Records with the schema of the ledger are of accepted events, to which the watch gives their weight back:
+    they are duplicates.
     """
-    decoded = decode_block(catalogue.QUARANTINE, list(itertools.chain.from_iterable(block.values for block in blocks)))
+    values = list(itertools.chain.from_iterable(block.values for block in blocks))
+    decoded = decode_block(catalogue.QUARANTINE, values)
     starts = list(itertools.accumulate(map(len, blocks), initial=0))
     failures = []
     for failure in decoded.failures:
+        if is_accepted(values[failure.row]):
+            continue
         block = int(np.searchsorted(starts, failure.row, "right")) - 1
         failures.append((block, failure._replace(row=failure.row - starts[block])))
     ids = fingerprints(decoded.batch.column("event_id"))
     fresh = ~(memory.accepted.seen(ids) | repeated(ids))
     rows = np.flatnonzero(fresh)
-    duplicates = len(fresh) - len(rows)
+    duplicates = len(values) - len(rows) - len(failures)
     if not len(rows):
         return Released(None, duplicates, failures)
     batch = _entries(decoded.batch.take(pa.array(rows)))
+    everything = [(0, np.arange(len(rows)))]
+    kinds = codes_of(batch.column("kind"))
+    batch, corrections = weigh_among_others([memory.weigher], everything, batch, kinds, [partition], settings)
     at = decoded.rows[rows]
     keys = picked(list(itertools.chain.from_iterable(block.keys for block in blocks)), at)
     times_ms = batch.column("occurred_at").to_numpy().view(np.int64)
     memory.accepted.remember(ids.take(rows), times_ms)
     out = OutBlock(catalogue.LEDGER, partition, keys, encode_block(catalogue.LEDGER, batch), times_ms.tolist())
-    return Released(Written(out, batch, np.arange(len(rows)), times_ms), duplicates, failures)
+    return Released(Written(out, batch, np.arange(len(rows)), times_ms), duplicates, failures, corrections.get(0))
 
 
 def _entries(held: pa.RecordBatch) -> pa.RecordBatch:
@@ -68,3 +81,9 @@ def _entries(held: pa.RecordBatch) -> pa.RecordBatch:
 
 def _floats(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:
     return np.asarray(batch.column(name).to_numpy(), np.float64)
+
+
+def is_accepted(value: bytes | None) -> bool:
+    """Whether a value is a record of the ledger."""
+    named = value is not None and len(value) >= HEADER_BYTES and value[0] == 0
+    return named and in_force().name_of(wire_id(value or b"")) == catalogue.LEDGER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.sources import SourceSettings
@@ -10,6 +11,10 @@ from rheostat.streams.intake.sources import SourceSettings
 _DAY_MS = 86_400_000
 PSEUDONYM_KEY_BYTES_MIN = 16
 PSEUDONYM_KEY_BYTES_MAX = 64
+RELIABILITY_HALFLIFE_MAX = 32_767
+"""So that counts of pairs fit 16 bits in what travels with a commit."""
+
+ConflictPolicy = Literal["explicit-first", "latest", "weighted-vote", "keep-all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,44 @@ class SlowBurstSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightSettings:
+    """How much events count, within one partition.
+
+    actor_weight_per_hour: what one actor may weigh in an hour of event time; a person who judges something every two
+    seconds gives 1,800 an hour, spread over the partitions. recency_halflife_ms: how old an event is when it comes if
+    it counts half; 0 is off, since with it a weight depends on when an event was read.
+    reliability_floor: the least that a source's disagreement with outcomes leaves of its weights. reliability_prior:
+    pairs in which every source counts as having agreed. reliability_halflife: pairs after which older ones count half.
+    outcome_sources: whose outcomes rate other sources; empty for all.
+    conflict_policy, conflict_margin: see `conflicts.py`. conflict_window_ms (at most `dedup_window_ms` counts) and
+    conflict_signals_max (a power of two): how far back in the ledger contradictions are found.
+    """
+
+    actor_weight_per_hour: float = 600.0
+    recency_halflife_ms: int = 0
+    reliability_floor: float = 0.1
+    reliability_prior: float = 20.0
+    reliability_halflife: int = 4_096
+    outcome_sources: tuple[str, ...] = ()
+    conflict_policy: ConflictPolicy = "explicit-first"
+    conflict_margin: float = 0.1
+    conflict_window_ms: int = _DAY_MS
+    conflict_signals_max: int = 1 << 15
+
+    def __post_init__(self) -> None:
+        _in_range("weights.actor_weight_per_hour", self.actor_weight_per_hour, 0.001, 1e12)
+        _in_range("weights.recency_halflife_ms", self.recency_halflife_ms, 0, 3_650 * _DAY_MS)
+        _in_range("weights.reliability_floor", self.reliability_floor, 0.0, 1.0)
+        _in_range("weights.reliability_prior", self.reliability_prior, 1.0, 1e6)
+        _in_range("weights.reliability_halflife", self.reliability_halflife, 16, RELIABILITY_HALFLIFE_MAX)
+        _in_range("weights.conflict_margin", self.conflict_margin, 0.0, 0.5)
+        _in_range("weights.conflict_window_ms", self.conflict_window_ms, 1, 30 * _DAY_MS)
+        _in_range("weights.conflict_signals_max", self.conflict_signals_max, 1 << 8, 1 << 24)
+        if self.conflict_signals_max & (self.conflict_signals_max - 1):
+            raise ConfigError(f"weights.conflict_signals_max: {self.conflict_signals_max} is not a power of two")
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeSettings:
     """Everything intake is told. Times in ms of event time; `dedup_ids_max` is for each partition.
 
@@ -99,6 +142,7 @@ class IntakeSettings:
     dedup_ids_max: int = 10_000_000
     bursts_enabled: bool = True
     bursts: BurstSettings = field(default_factory=BurstSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
     sources: SourceSettings = field(default_factory=SourceSettings)
 
     def __post_init__(self) -> None:

@@ -65,14 +65,18 @@ class SlowAlarm(NamedTuple):
     @property
     def reason(self) -> str:
         """Why, in plain words."""
+        return self.told("on this target")
+
+    def told(self, where: str, *, acts: bool = True) -> str:
+        """Say why, in plain words: what the events have in common, and which lose weight where the alarm acts."""
         hours = (self.end_ms - self.start_ms) / 3_600_000
         what = "slow burst" if self.suspicion < 0.5 else "suspicious slow burst"
         side = {-1.0: "below", 1.0: "above"}.get(self.side)
         return (
-            f"{what}: {self.events:.0f} events on this target in {_span(hours)}, usual are {self.expected:.1f}; "
+            f"{what}: {self.events:.0f} events {where} in {_span(hours)}, usual are {self.expected:.1f}; "
             f"{self.newcomers:.0%} from actors never seen before, usual are {self.newcomers_usual:.0%}; "
             f"mean value {self.value:.2f}, usual is {self.value_usual:.2f}"
-            + (f"; only values {side} {self.middle:.2f} lose weight" if side and self.suspicion >= 0.5 else "")
+            + (f"; only values {side} {self.middle:.2f} lose weight" if acts and side and self.suspicion >= 0.5 else "")
         )
 
 

@@ -117,6 +117,25 @@ class SlowBursts:
         """Events on targets that were not watched because there was no place for them."""
         return int(self._counts[_UNWATCHED])
 
+    def number_from(self, first: int) -> None:
+        """Number the alarms to come from here on."""
+        self._counts[_ALARMS] = first - 1
+
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """Return all that is known, as the arrays in use: to be kept, and to be filled again."""
+        return {
+            "watched": self._watched,
+            "rates": self._rates,
+            "rate_pool": self._rate_pool,
+            "peaks": self._peaks,
+            "peak_pool": self._peak_pool,
+            "climbs": self._climbs,
+            "actors": self._actors,
+            "newcomers": self._newcomers,
+            "values_usual": self._values_usual,
+            "counts": self._counts,
+        }
+
     def score(self, events: Events) -> SlowScores:
         """Take in events in their order."""
         settings = self._settings

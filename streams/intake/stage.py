@@ -1,11 +1,13 @@
 """The intake stage: feedback in; ledger, quarantine and dead letters out, at the same partition number.
 
-What belongs into another partition goes out to `feedback.rekeyed`, which is also read, as is `feedback.released`.
+What belongs into another partition goes out to `feedback.rekeyed`, which is also read, as are `feedback.released` and
+the alarms of the watch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Literal
 
 from rheostat.schemas import catalogue
@@ -48,13 +50,14 @@ class IntakeStage:
     """Intake as the engine runs it; see `streams.engine.stage.Stage`."""
 
     name = "intake"
-    sources = (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED)
+    sources = (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.ALARMS)
     assignment: Literal["group"] = "group"
     tick_ms = None
 
     def __init__(self, settings: IntakeSettings) -> None:
         self._settings = settings
         self._intake: Intake | None = None
+        self._making = Lock()
 
     def open(
         self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
@@ -62,9 +65,11 @@ class IntakeStage:
         """Rebuild the state of one partition number from ledger, quarantine and commit metadata."""
         (partition,) = partitions
         count = log.partitions(catalogue.LEDGER)
-        if self._intake is None or self._intake.partitions != count:
-            self._intake = Intake(self._settings, count)
-        return IntakeTask(self._intake, restored_memory(self._settings, partition, committed, log, now_ms))
+        with self._making:
+            if self._intake is None or self._intake.partitions != count:
+                self._intake = Intake(self._settings, count)
+            intake = self._intake
+        return IntakeTask(intake, restored_memory(self._settings, partition, committed, log, now_ms))
 
     def process(self, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
         """Take in the blocks of all tasks together."""

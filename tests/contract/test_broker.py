@@ -488,6 +488,47 @@ def test_log_reads_between_bounds(broker: Broker, clients: Clients) -> None:
     assert values_of(log.read("out", 1)) == []
 
 
+def test_log_reads_values_and_times_packed_as_it_reads_blocks(broker: Broker, clients: Clients) -> None:
+    producer = clients.producer()
+    for number in range(4):
+        values = [b"", b"%d" % number * 300 * number, None]
+        commit(producer, OutBlock("out", 0, [b"key"] * 3, values, [T0_MS + number, T0_MS + number, T0_MS]))
+    producer.begin()
+    producer.write(out_block("out", 0, [b"dropped"] * 5))
+    producer.abort()
+    log = broker.log()
+    for since_ms in (None, T0_MS, T0_MS + 2, T0_MS + 4):
+        expected = [
+            (value or b"", time)
+            for block in log.read("out", 0, since_ms=since_ms)
+            for value, time in zip(block.values, block.timestamps_ms, strict=True)
+        ]
+        runs = list(log.read_packed("out", 0, since_ms=since_ms))
+        assert [pair for run in runs for pair in zip(run.values(), run.timestamps_ms, strict=True)] == expected
+        assert all(len(run) for run in runs)
+    assert list(log.read_packed("out", 1)) == []
+
+
+def test_a_packed_read_stops_where_the_log_ended_when_it_was_asked(broker: Broker, clients: Clients) -> None:
+    producer = clients.producer()
+    commit(producer, out_block("out", 0, [b"before"]))
+    reading = broker.log().read_packed("out", 0)
+    commit(producer, out_block("out", 0, [b"after"]))
+    assert [value for run in reading for value in run.values()] == [b"before"]
+
+
+def test_a_packed_read_waits_until_an_open_transaction_has_ended(broker: Broker, clients: Clients) -> None:
+    producer = clients.producer("other")
+    commit(producer, out_block("out", 0, [b"before"]))
+    producer.begin()
+    producer.write(out_block("out", 0, [b"open"]))
+    await_condition(lambda: has_reached_the_log(broker, "out"), "the open transaction's record")
+    reading = broker.log().read_packed("out", 0)
+    assert next(reading).values() == [b"before"]
+    producer.abort()
+    assert list(reading) == []
+
+
 def test_log_stops_where_the_log_ended_when_it_was_asked(broker: Broker, clients: Clients) -> None:
     producer = clients.producer()
     commit(producer, out_block("out", 0, [b"before"]))

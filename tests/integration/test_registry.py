@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rheostat.schemas.catalogue import FEEDBACK_EXPLICIT
-from rheostat.schemas.codec import BadRecord, decode_record, encode_record
+from rheostat.schemas.catalogue import FEEDBACK, FEEDBACK_EXPLICIT, FEEDBACK_IMPLICIT
+from rheostat.schemas.codec import BadRecord, decode_block, decode_record, encode_block, encode_record
 from rheostat.schemas.compatibility import incompatibilities
 from rheostat.schemas.documents import document, names
+from rheostat.schemas.layouts import Layout
 from rheostat.schemas.registry import Registry, RegistryError
 from rheostat.streams.cli.schemas import app
+from rheostat.streams.client.feedback import FeedbackClient
+from rheostat.streams.clock import ManualClock
+from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.schema_versions import of_git_ref
-from tests.support.feedback import event
+from tests.support.feedback import NOW_MS, create_topics, event
+from tests.unit.schemas.older import value_of
 from tests.unit.schemas.test_compatibility import READABLE, UNREADABLE
 
 Change = Callable[[dict[str, Any]], None]
@@ -80,6 +85,46 @@ def test_the_registry_accepts_every_schema_after_all_versions_in_the_history(tar
         target.register(schema, version.document)
     assert target.compatible(schema, document(schema))
     assert target.register(schema) == target.id_of(schema)
+
+
+def test_ids_of_other_versions_come_from_the_registry_if_they_can_be_read(target: Registry) -> None:
+    """An older version and a newer one can be; of one with text for a value nothing is known."""
+    older, newer = changed(lambda avro: avro["fields"].pop(8)), changed(add_optional)
+    assert document(FEEDBACK_EXPLICIT)["fields"][8]["name"] == "text"
+    older_id, _, newer_id = (target.register(FEEDBACK_EXPLICIT, each) for each in (older, None, newer))
+    for name in names():
+        target.register(name)
+    table = target.id_table()
+    assert set(table.earlier_of(FEEDBACK_EXPLICIT)) == {older_id, newer_id}
+    record = event("e")
+    without_text = {name: value for name, value in record.items() if name != "text"}
+    values = [
+        value_of(Layout(FEEDBACK_EXPLICIT, older), older_id, without_text),
+        encode_record(FEEDBACK_EXPLICIT, record, ids=table),
+        value_of(Layout(FEEDBACK_EXPLICIT, newer), newer_id, {**record, "novelty": "new"}),
+    ]
+    assert [decode_record(FEEDBACK_EXPLICIT, value, ids=table) for value in values] == [record] * 3
+    decoded = decode_block(FEEDBACK_EXPLICIT, values, ids=table)
+    assert (decoded.failures, decoded.rows.tolist()) == ([], [0, 1, 2])
+    assert encode_block(FEEDBACK_EXPLICIT, decoded.batch, ids=table) == [values[1]] * 3
+
+
+def test_a_client_writes_the_registrys_ids(target: Registry) -> None:
+    target.register(FEEDBACK_IMPLICIT)
+    ids = {name: target.register(name) for name in FEEDBACK}
+    broker = MemoryBroker(ManualClock(NOW_MS))
+    create_topics(broker, 1)
+    with FeedbackClient(broker, source="shop", registry=target.url, prefix=target.prefix) as client:
+        client.thumb("p-1", "u-1", up=True, consent=True)
+        client.click("p-1", "u-1", consent=True)
+    for topic in (FEEDBACK_EXPLICIT, FEEDBACK_IMPLICIT):
+        (block,) = broker.log().read(topic, 0)
+        assert [(value or b"")[:5] for value in block.values] == [b"\0" + ids[topic].to_bytes(4, "big")]
+
+
+def test_a_client_says_which_schema_is_not_registered(target: Registry) -> None:
+    with pytest.raises(RegistryError, match=f"look up {target.subject(FEEDBACK_EXPLICIT)}: 404"):
+        FeedbackClient(MemoryBroker(ManualClock(NOW_MS)), source="shop", registry=target.url, prefix=target.prefix)
 
 
 def test_a_schema_that_is_not_registered_has_no_id(target: Registry) -> None:

@@ -13,7 +13,7 @@ from rheostat.streams.engine.broker import Broker, TopicSpec
 
 NOW_MS = 1_760_000_000_000
 KEY = b"a test's pseudonym key, 32 bytes"
-OUTPUTS = (catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER)
+OUTPUTS = (catalogue.LEDGER, catalogue.CORRECTIONS, catalogue.QUARANTINE, catalogue.DEADLETTER)
 
 
 def event(event_id: str, **fields: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def create_topics(broker: Broker, partitions: int) -> None:
     broker.create_topics(
         [
             TopicSpec(topic, partitions)
-            for topic in (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, *OUTPUTS)
+            for topic in (*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.ALARMS, *OUTPUTS)
         ]
     )
 

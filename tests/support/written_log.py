@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
+from rheostat.streams.engine.packed import Packed, packed
 from rheostat.streams.engine.stage import Output, Stage, Task
 
 
@@ -49,6 +50,9 @@ class WrittenLog:
         for at in range(first, len(rows), 3):
             offsets, keys, values, times = zip(*rows[at : at + 3], strict=True)
             yield Block(topic, partition, offsets, keys, values, times)
+
+    def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
+        return map(packed, self.read(topic, partition, since_ms=since_ms))
 
 
 class Driver:

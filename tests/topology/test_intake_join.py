@@ -29,8 +29,8 @@ from tests.support.join_records import prediction
 
 PARTITIONS = 2
 TOPICS = (
-    *(*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.PREDICTIONS),
-    *(catalogue.LEDGER, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.EXAMPLES),
+    *(*catalogue.FEEDBACK, catalogue.REKEYED, catalogue.RELEASED, catalogue.ALARMS, catalogue.PREDICTIONS),
+    *(catalogue.LEDGER, catalogue.CORRECTIONS, catalogue.QUARANTINE, catalogue.DEADLETTER, catalogue.EXAMPLES),
 )
 INTAKE = IntakeSettings(KEY, bursts=BurstSettings(events_min=3, actor_events_min=1))
 JOIN = JoinSettings(window_ms=60_000)
@@ -85,7 +85,7 @@ class World:
 ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("show"), st.integers(0, 9)),
-        st.tuples(st.just("say"), st.integers(0, 9)),
+        st.tuples(st.sampled_from(["say", "doubt"]), st.integers(0, 9)),
         st.just(("garbage", 0)),
         st.just(("step", 0)),
         st.just(("restart", 0)),
@@ -103,6 +103,9 @@ def tell(world: World, what: str, number: int) -> None:
         world.send(catalogue.PREDICTIONS, str(number), codec.encode_record(catalogue.PREDICTIONS, record))
     elif what == "say":
         said = event(str(number), occurred_at=world.clock.now_ms(), target_id="t")
+        world.send(catalogue.FEEDBACK_EXPLICIT, str(number), encoded(said))
+    elif what == "doubt":
+        said = event(f"{number}-no", prediction_id=f"p-{number}", value=0.0, occurred_at=world.clock.now_ms())
         world.send(catalogue.FEEDBACK_EXPLICIT, str(number), encoded(said))
     elif what == "garbage":
         world.send(catalogue.FEEDBACK_EXPLICIT, "0", b"garbage")
@@ -126,7 +129,7 @@ def test_one_stage_gives_what_two_give_and_faults_change_nothing(actions: list[t
             together.step()
     for world in (apart, together):
         world.drain()
-    for topic in (catalogue.LEDGER, catalogue.QUARANTINE):
+    for topic in (catalogue.LEDGER, catalogue.CORRECTIONS, catalogue.QUARANTINE):
         assert [each["event_id"] for each in together.found(topic)] == [each["event_id"] for each in apart.found(topic)]
     assert together.found(catalogue.EXAMPLES) == apart.found(catalogue.EXAMPLES)
     assert len(together.found(catalogue.DEADLETTER)) == len(apart.found(catalogue.DEADLETTER))
@@ -134,6 +137,18 @@ def test_one_stage_gives_what_two_give_and_faults_change_nothing(actions: list[t
     assert read_books(together.broker) == read_books(apart.broker)
     for task in together.loops[0].tasks.values():
         assert not imbalance(task.books["join"])  # type: ignore[attr-defined]
+
+
+def test_what_contradicts_is_corrected_by_the_stage_of_both() -> None:
+    world = World(IntakeJoinStage(INTAKE, JOIN))
+    for what in ("show", "say", "doubt"):
+        tell(world, what, 1)
+        world.clock.advance(10)
+        world.drain()
+        world.restart()
+    (correction,) = world.found(catalogue.CORRECTIONS)
+    assert (correction["event_id"], correction["keeps"], correction["cause"]) == ("1", 0.0, "conflict")
+    assert [each["weight"] for each in world.found(catalogue.LEDGER)] == [1.0, 1.0]
 
 
 def test_what_was_committed_last_counts_although_feedback_came_late() -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Barrier
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.streams.clock import ManualClock
+from rheostat.streams.engine.block import Committed, TopicPartition
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
+from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Abortable, Fenced, Retryable
-from tests.support.copy_stage import CopyStage
+from tests.support.copy_stage import CopyStage, CopyTask
 
 PARTITIONS = 3
 OPERATIONS = ("begin", "write", "send_offsets", "commit")
@@ -113,6 +118,27 @@ def test_a_failed_commit_rebuilds_the_task_from_the_log() -> None:
     world.drain()
     assert world.out == {b"a": 1, b"b": 1}
     assert any(world.loops[0].tasks[key] is not task for key, task in before.items())
+
+
+@dataclass(frozen=True, slots=True)
+class TogetherStage(CopyStage):
+    """Opens a task only while the others are being opened, too."""
+
+    together: Barrier = field(default_factory=lambda: Barrier(PARTITIONS, timeout=10))
+
+    def open(
+        self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
+    ) -> CopyTask:
+        self.together.wait()
+        return CopyStage.open(self, partitions, committed, log, now_ms)
+
+
+def test_tasks_are_opened_at_the_same_time() -> None:
+    world = World()
+    limits = LoopLimits(poll_timeout_ms=0, interval_ms=0, open_at_once=PARTITIONS)
+    loop = StageLoop(TogetherStage(), world.broker, slot="0", clock=world.clock, limits=limits)
+    loop.step()
+    assert sorted(loop.tasks) == list(range(PARTITIONS))
 
 
 def test_counts_in_the_metadata_survive_a_crash() -> None:

@@ -25,13 +25,13 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "pandas": ("learners/linear.py",),
     "confluent_kafka": ("streams/engine/kafka*.py", "streams/bench/*", "streams/local/*"),
 }
-LIGHT = ("streams/serving/*", "streams/client/*", "streams/gateway/*", "streams/models/*")
+LIGHT = ("streams/serving/*", "streams/client/*", "streams/gateway/*", "streams/models/*", "streams/cli/*")
 HEAVY = ("faust", "mode", "numba", "river", "pandas", "torch")
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name; `deferred` when it stands inside a function."""
+    """One imported name; `deferred` when it stands inside a function, or is for the type checker alone."""
 
     name: str
     deferred: bool
@@ -130,7 +130,14 @@ def _imports(node: ast.AST, deferred: bool) -> Iterator[Import]:
             if base:
                 yield from (Import(f"{base}.{alias.name}", deferred) for alias in child.names)
         else:
-            yield from _imports(child, deferred or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from _imports(child, deferred or _runs_later(child))
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """Whether what stands in it does not run when the module is imported."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name):
+        return node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +188,7 @@ def test_a_library_elsewhere_is_found(tmp_path: Path, library: str) -> None:
     assert wrong_places(tree) == [f"streams/intake/stage.py: {library}.part"]
 
 
-def test_serving_client_and_models_stay_light(project: Tree) -> None:
+def test_serving_client_models_and_the_command_line_stay_light(project: Tree) -> None:
     assert heavy_imports(project) == []
 
 

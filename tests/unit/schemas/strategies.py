@@ -22,13 +22,19 @@ _SCALARS: Mapping[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "int": st.one_of(st.integers(-(2**31), 2**31 - 1), st.sampled_from([63, 64, -64, -65, 2**31 - 1, -(2**31)])),
     "long": st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([63, 64, -64, -65, 2**63 - 1, -(2**63)])),
+    "float": st.floats(width=32),
     "double": st.floats(),
 }
 
 
 def records(schema: str) -> st.SearchStrategy[Record]:
     """Return records with every field set, timestamps as integers."""
-    return _values(plain(document(schema)))
+    return records_of(document(schema))
+
+
+def records_of(avro: Mapping[str, Any]) -> st.SearchStrategy[Record]:
+    """Return records of an Avro document."""
+    return _values(plain(avro))
 
 
 def _values(avro: Any) -> st.SearchStrategy[Any]:

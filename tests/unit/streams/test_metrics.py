@@ -34,7 +34,7 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = {
     *("seconds", "ratio", "nats", "second", "epoch", "sequence", "state"),
     *("records", "events", "ids", "examples", "predictions", "requests", "updates", "labels"),
-    *("transactions", "restores", "tasks", "swaps", "steps", "rollbacks", "members", "verdicts", "faults"),
+    *("transactions", "restores", "tasks", "swaps", "steps", "rollbacks", "members", "verdicts", "faults", "alarms"),
 }
 LABELS = {"stage", "topic", "partition", "model", "fate", "source", *CLOSED_LABELS}
 
@@ -118,7 +118,7 @@ def test_the_runbook_speaks_only_of_metrics_that_exist() -> None:
 def test_every_rule_says_what_to_do_and_where() -> None:
     rules = (DEPLOY / "prometheus/alerts.yml").read_text().split("- alert: ")[1:]
     runbook = (DEPLOY / "README.md").read_text()
-    assert len(rules) == 11
+    assert len(rules) == 12
     for rule in rules:
         name = rule.split("\n")[0]
         assert re.search(r"severity: (page|ticket)\n", rule), name
@@ -213,12 +213,14 @@ def test_a_task_without_books_is_only_counted() -> None:
 
 def test_every_count_of_intake_is_shown() -> None:
     registry = CollectorRegistry()
-    counts = Counts(6, 1, 1, 1, 1, 1, 1, dedup_evicted=2)
+    counts = Counts(6, 1, 1, 1, 1, 1, 1, dedup_evicted=2, capped=3, overruled=4)
     LoopMetrics(Metrics(registry)).opened("intake", 0, FakeTask("intake", counts.as_json()), 0.1)
     found = values(registry)
-    assert set(counts.as_json()) == {"consumed", *INTAKE_FATES, "readmitted", "dedup_evicted"}
+    assert set(counts.as_json()) == {"consumed", *INTAKE_FATES, "readmitted", "dedup_evicted", "capped", "overruled"}
     assert all(found[f'rheostat_intake_events_total{{fate="{fate}",partition="0"}}'] == 1 for fate in INTAKE_FATES)
     assert found['rheostat_intake_evicted_ids_total{partition="0"}'] == 2
+    assert found['rheostat_intake_capped_events_total{partition="0"}'] == 3
+    assert found['rheostat_intake_overruled_events_total{partition="0"}'] == 4
     assert found['rheostat_conservation_imbalance_records{partition="0",stage="intake"}'] == 0
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from rheostat.schemas.documents import names
 from rheostat.streams.cli.schemas import app
 from rheostat.streams.errors import ConfigError
-from rheostat.streams.schema_versions import of_folder, of_git_ref
+from rheostat.streams.schema_versions import of_folder, of_git_ref, releases
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
@@ -68,6 +68,23 @@ def test_a_ref_gives_every_version_in_its_history(checkout: Path) -> None:
         git(checkout, "rev-parse", each) for each in ("main~3", "main~2", "main")
     ]
     assert set(of_git_ref("v1", checkout)) == {"clicks", "gone"}
+
+
+def test_a_ref_gives_the_releases_that_it_contains(checkout: Path) -> None:
+    (checkout / "schemas" / "ids.json").write_text('{"clicks": 1, "views": 2}')
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", "-m", "ids")
+    git(checkout, "tag", "v2.0.1")
+    git(checkout, "tag", "various")
+    found = releases("main", checkout)
+    assert [(each.label, dict(each.ids), sorted(each.documents)) for each in found] == [
+        ("v1", {}, ["clicks", "gone"]),
+        ("v2.0.1", {"clicks": 1, "views": 2}, ["clicks", "views"]),
+    ]
+    assert fields(found[1].documents["clicks"]) == ["a", "b", "c"]
+    assert [each.label for each in releases("main~1", checkout)] == ["v1"]
+    with pytest.raises(ConfigError, match="no such ref"):
+        releases("--help", checkout)
 
 
 @pytest.mark.parametrize("ref", ["nonsense", "--help", "main:schemas", ""])

@@ -1,4 +1,4 @@
-"""What keeps a worker small: no pandas where nobody needs it, and memory given back after a restore."""
+"""What keeps a worker small: no pandas or SciPy where nobody needs them, and memory given back after a restore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(code: str) -> str:
 def test_a_first_conversion_does_not_import_pandas_and_it_can_still_be_imported() -> None:
     shown = run(
         "import sys, pyarrow as pa\n"
-        "from rheostat.streams.pandas_shim import convert_without_pandas\n"
+        "from rheostat.streams.lean_imports import convert_without_pandas\n"
         "finders = list(sys.meta_path)\n"
         "convert_without_pandas()\n"
         "pa.array([{'a': 1.5}, None]).to_pylist()\n"
@@ -25,6 +25,12 @@ def test_a_first_conversion_does_not_import_pandas_and_it_can_still_be_imported(
         "print(pandas.Series([1]).sum())"
     )
     assert shown.split() == ["False", "True", "1"]
+
+
+def test_what_intake_compiles_does_not_need_scipy() -> None:
+    importing = "import rheostat.streams.intake.stage, sys\nprint('scipy.linalg' in sys.modules)"
+    hiding = "from rheostat.streams.lean_imports import compile_without_scipy\ncompile_without_scipy()\n"
+    assert [run(importing), run(hiding + importing)] == ["True", "False"]
 
 
 def test_without_it_pandas_would_be_imported() -> None:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import io
-
-import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,20 +8,11 @@ from hypothesis import strategies as st
 
 from rheostat.streams.intake import deduplicate
 from rheostat.streams.intake.deduplicate import Deduplicator, repeated
-from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints, leading_fingerprints
+from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
 
 WINDOW_MS = 100
 STEPPED_WINDOW_MS = 7 * 4_096
 """A window whose stamps are kept by steps of 7 ms."""
-
-HEADER = b"\x00\x00\x00\x01\x02"
-
-
-def avro_string(text: str) -> bytes:
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, "string", text)
-    return body.getvalue()
-
 
 pa.array([""])  # pyarrow's first conversion imports pandas: not within a test that is timed
 
@@ -182,34 +170,6 @@ def test_halves_of_fingerprints_do_not_collide_on_counters(length: int) -> None:
     found = fingerprints(texts)
     assert len(np.unique(found.low)) == len(texts)
     assert len(np.unique(found.high)) == len(texts)
-
-
-@given(st.lists(st.text(max_size=300), max_size=20), st.binary(max_size=9))
-def test_first_fields_have_the_fingerprints_of_their_strings(texts: list[str], rest: bytes) -> None:
-    values = [HEADER + avro_string(text) + rest for text in texts]
-    found, expected = leading_fingerprints(values, HEADER), fingerprints(pa.array(texts, pa.string()))
-    assert found is not None
-    assert found.low.tolist() == expected.low.tolist()
-    assert found.high.tolist() == expected.high.tolist()
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        None,
-        b"",
-        HEADER,
-        b"\x01" + HEADER[1:] + avro_string("id"),
-        (HEADER + avro_string("an id"))[:-1],
-        HEADER + b"\x03abc",
-        HEADER + b"\xff" * 12,
-        HEADER + b"\x80",
-    ],
-)
-def test_what_has_no_such_first_field_is_refused(bad: bytes | None) -> None:
-    good = HEADER + avro_string("id")
-    assert leading_fingerprints([good, bad, good], HEADER) is None
-    assert leading_fingerprints([good, good], HEADER) is not None
 
 
 @pytest.mark.parametrize(("window_ms", "step_ms"), [(WINDOW_MS, 1), (STEPPED_WINDOW_MS, 7)])
