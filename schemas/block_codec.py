@@ -95,8 +95,10 @@ def _decode_by_version(layout: Layout, values: Sequence[bytes | None], ids: IdTa
     parts = []
     for schema_id, version, rows in _versions(layout, values, ids):
         some = [values[row] for row in rows]
-        if version is layout:
-            decoded = decode_around_faults(layout, schema_id, some, ids)
+        if len(some) == len(values) and version is layout:
+            decoded = decode_around_faults(layout, schema_id, some, ids)  # all at once did not go
+        elif version is layout:
+            decoded = _decode_one(layout, schema_id, some, ids)
         else:
             decoded = _decode_older(version, schema_id, layout, some, ids)
         failures = [failure._replace(row=rows[failure.row]) for failure in decoded.failures]
@@ -104,11 +106,18 @@ def _decode_by_version(layout: Layout, values: Sequence[bytes | None], ids: IdTa
     return _in_order(parts)
 
 
+def _decode_one(version: Layout, schema_id: int, values: Sequence[bytes | None], ids: IdTable) -> Decoded:
+    try:
+        return Decoded(decode(version, schema_id, values), np.arange(len(values)), [])
+    except Undecodable:
+        return decode_around_faults(version, schema_id, values, ids)
+
+
 def _decode_older(
     older: Layout, schema_id: int, layout: Layout, values: Sequence[bytes | None], ids: IdTable
 ) -> Decoded:
     try:
-        decoded = decode_around_faults(_columnar(older), schema_id, values, ids)
+        decoded = _decode_one(_columnar(older), schema_id, values, ids)
         batch = resolved(decoded.batch, older.document, layout.document, arrow(layout))
     except NotColumnar:
         return _decode_singly(layout, values, ids)

@@ -27,15 +27,17 @@ class Trace:
 
     event_id: str
     entries: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
+    corrections: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
     examples: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
     lessons: list[Lesson] = field(default_factory=list)
 
 
 def trace_event(log: Log, event_id: str, since_ms: int) -> Trace:
-    """Follow an event through ledger or quarantine and examples to the versions that learned it."""
+    """Follow an event through ledger or quarantine, corrections and examples to the versions that learned it."""
     found = Trace(event_id)
     for topic in (catalogue.LEDGER, catalogue.QUARANTINE):
         found.entries.extend(_with_first_field(log, topic, event_id, since_ms))
+    found.corrections.extend(_with_first_field(log, catalogue.CORRECTIONS, event_id, since_ms))
     found.examples.extend(_with_first_field(log, catalogue.EXAMPLES, event_id, since_ms))
     for place, _ in found.examples:
         found.lessons.extend(_lessons(log, place, since_ms))

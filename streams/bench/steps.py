@@ -28,6 +28,7 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("pseudonyms", Pseudonymiser, "pseudonyms"),
     ("score bursts", process, "_scores"),
     ("make entries", process, "entries"),
+    ("weigh", process, "weigh_among_others"),
     ("remember", Deduplicator, "remember"),
     ("encode", process, "write"),
     ("queue", KafkaTransactionalProducer, "write"),

@@ -42,6 +42,9 @@ def in_words(found: Trace) -> str:
         state = "held back" if place.topic.endswith("quarantine") else "accepted"
         why = f" ({entry['reasons']})" if entry["reasons"] else ""
         lines.append(f"{state} with weight {entry['weight']:g}{why}: {place.topic}[{place.partition}]@{place.offset}")
+    for place, change in found.corrections:
+        left = f"corrected: {change['keeps']:.0%} of its weight left by {change['cause']} ({change['reasons']})"
+        lines.append(f"{left}: {place.topic}[{place.partition}]@{place.offset}")
     lines += [
         f"joined: examples[{place.partition}]@{place.offset}, label {row['label']:g}" for place, row in found.examples
     ]

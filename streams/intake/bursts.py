@@ -47,6 +47,8 @@ _WINDOW_S = 2
 _NATS_FULL = 12.0
 _NEWCOMERS_FULL = 0.7
 _AGREEMENT_SHARE = 0.4
+_HISTORY_MAX = 2**16 - 1
+"""What a count of an actor's events can reach; far more than `actor_events_min` may be."""
 _TEXTS_MIN = 4
 _TARGETS_A_TEXT_SLOT = 8
 _FIRST_EVENTS = 200.0
@@ -146,19 +148,19 @@ def unsuspicious(count: int) -> Scores:
 
 
 class BurstScorer:
-    """Scores the events of one partition. Deterministic in their order and times; memory is fixed (about 18 MB).
+    """Scores the events of one partition. Deterministic in their order and times; memory is fixed (about 14 MB).
 
-    How much history an actor has is counted approximately and never too low: count-min in two rows of four bytes a
-    slot. Two actors are confused only where both of their slots meet, so with a tenth of `actors_max` in use one
-    newcomer in a hundred looks established. After 4 x `actors_max` events all counts are halved, so one-time visitors
-    fade.
+    How much history an actor has is counted approximately and never too low, up to 65,535: count-min in two rows of two
+    bytes a slot. Two actors are confused only where both of their slots meet, so with a tenth of `actors_max` in use
+    one newcomer in a hundred looks established. After 4 x `actors_max` events all counts are halved, so one-time
+    visitors fade.
     """
 
     def __init__(self, settings: BurstSettings) -> None:
         self._settings = settings
         self._targets = target_table(settings.targets_max)
         self._texts = texts_table(max(settings.targets_max // _TARGETS_A_TEXT_SLOT, 1))
-        self._history = np.zeros((2, settings.actors_max), np.uint32)
+        self._history = np.zeros((2, settings.actors_max), np.uint16)
         self._numbers = np.array([1.0, 0.0, 0.0])
         self._values_usual = np.full(len(NAMES), 0.5)
 
@@ -220,14 +222,14 @@ def _suspicion(known: Floats, newcomers_usual: float, likeness: float) -> float:
     return float(shares * (1.0 - _AGREEMENT_SHARE + _AGREEMENT_SHARE * max(agreement, likeness)))
 
 
-@compiled(types.void(types.uint32[:, ::1], types.float64[::1], types.uint64, types.uint64))
-def _record(history: NDArray[np.uint32], numbers: Floats, first: int, second: int) -> None:
+@compiled(types.void(types.uint16[:, ::1], types.float64[::1], types.uint64, types.uint64))
+def _record(history: NDArray[np.uint16], numbers: Floats, first: int, second: int) -> None:
     """Add one event to an actor's history."""
-    history[0, first] += np.uint32(1)
-    history[1, second] += np.uint32(1)
+    history[0, first] += np.uint16(history[0, first] < _HISTORY_MAX)
+    history[1, second] += np.uint16(history[1, second] < _HISTORY_MAX)
     numbers[_RECORDED] += 1.0
     if numbers[_RECORDED] >= 4 * history.shape[1]:
-        history >>= np.uint32(1)
+        history >>= np.uint16(1)
         numbers[_RECORDED] = 0.0
 
 
@@ -235,7 +237,7 @@ def _record(history: NDArray[np.uint32], numbers: Floats, first: int, second: in
     types.void(
         TARGET_TYPE[::1],
         TEXTS_TYPE[::1],
-        types.uint32[:, ::1],
+        types.uint16[:, ::1],
         types.float64[::1],
         types.float64[::1],
         *(WORDS, WORDS, BOOLS),
@@ -249,7 +251,7 @@ def _record(history: NDArray[np.uint32], numbers: Floats, first: int, second: in
 def _score(
     targets: NDArray[np.void],
     target_texts: NDArray[np.void],
-    history: NDArray[np.uint32],
+    history: NDArray[np.uint16],
     numbers: Floats,
     values_usual: Floats,
     target_low: NDArray[np.uint64],

@@ -3,7 +3,7 @@
 Known are the last `signals_max` entries, as far as their event times are within `window_ms` of the watermark (the
 largest event time written so far) and their ids are among the last 64 bytes x `signals_max` of ids. All three follow
 from the entries that came later, so folding the end of the ledger restores exactly what is known.
-Memory is fixed, and touched only as far as it is used: at most 330 bytes for each of `signals_max`.
+Memory is fixed, and touched only as far as it is used: at most 336 bytes for each of `signals_max`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rheostat.streams.compiled import BOOLS, BYTES, FLOATS, INTS, LONGS, WORDS, compiled
 from rheostat.streams.intake.conflicts import CONTROL, LABEL, VOTE, overrule, share_of_yes, side_of
 from rheostat.streams.intake.fingerprint import hashed
-from rheostat.streams.intake.influence import HOURS, USED, charge, turn, used_up
+from rheostat.streams.intake.influence import ACTORS, HOURS, charge, turn, used_up
 from rheostat.streams.intake.pairs import OUTCOMES, rate
 from rheostat.streams.intake.recent_signals import (
     CALM,
@@ -52,7 +52,7 @@ def _trusted(outcome_sources: Words, source: np.uint64) -> bool:
 
 @compiled(
     types.int64(
-        *(SIGNALS, CHAINS, TEXTS, NUMBERS, USED, HOURS, KEYS, PAIRS, FACTORS, LONGS),
+        *(SIGNALS, CHAINS, TEXTS, NUMBERS, ACTORS, HOURS, KEYS, PAIRS, FACTORS, LONGS),
         *(BYTES, INTS, BYTES, INTS, BYTES, INTS, BYTES, INTS, BYTES, INTS),
         *(INTS, FLOATS, LONGS, FLOATS, FLOATS, BOOLS, INTS, LONGS),
         *(LONGS, LONGS, LONGS, WORDS, types.float64, types.float64, types.float64),
@@ -66,7 +66,7 @@ def weigh_rows(
     chains: Longs,
     texts: NDArray[np.uint8],
     numbers: Longs,
-    used: Floats,
+    charged: Any,
     hours: Longs,
     keys: Words,
     pairs: Longs,
@@ -131,9 +131,9 @@ def weigh_rows(
                 factor = factors[at] if at >= 0 else 1.0
             weight *= factor
             if weight > 0.0 and actor_offsets[row] < actor_offsets[row + 1]:
-                turn(used, hours, numbers[WATERMARK])
-                actor = hashed(actors, actor_offsets[row], actor_offsets[row + 1])
-                if used_up(used, hours, time_ms, actor[0], actor[1]) + weight > weight_max:
+                turn(charged, hours, numbers[WATERMARK])
+                actor = hashed(actors, actor_offsets[row], actor_offsets[row + 1])[0]
+                if used_up(charged, hours, time_ms, actor) + weight > weight_max:
                     weight, verdict = 0.0, CAPPED
         id_at, id_end = id_offsets[row], id_offsets[row + 1]
         about = prediction_offsets[row] < prediction_offsets[row + 1]
@@ -183,6 +183,6 @@ def weigh_rows(
                         verdict = VOTED
         numbers[NEXT] += 1
         if not again and weight > 0.0 and actor_offsets[row] < actor_offsets[row + 1]:
-            charge(used, hours, time_ms, actor[0], actor[1], weight)
+            charge(charged, hours, time_ms, actor, weight)
         weighed[row], verdicts[row], own_factors[row] = weight, verdict, factor
     return made

@@ -161,7 +161,7 @@ class Weigher:
 
     def charge(self, actors: Fingerprints, known: Mask, weights: Floats, times_ms: Longs) -> None:
         """Charge actors for entries that are in the ledger, in its order, see `Influence.tail_ms`."""
-        self.influence.fold(*actors, known, weights, times_ms)
+        self.influence.fold(actors, known, weights, times_ms)
 
     def _runs(self, rows: Rows) -> Iterator[Rows]:
         """Yield rows, as many at once as can be read again after they were entered."""
@@ -174,7 +174,7 @@ class Weigher:
         opponents = np.empty(len(given.kinds), np.int64)
         arguments: tuple[Any, ...] = (
             *(ring.signals, ring.chains, ring.texts, ring.numbers),
-            *(self.influence.used, self.influence.hours, rated.keys, rated.pairs, rated.factors),
+            *(self.influence.actors, self.influence.hours, rated.keys, rated.pairs, rated.factors),
             *(rows, *given),
             *(*self._rules, again),
             *(into.weights, into.verdicts, into.factors, opponents, places, causes, keeps),

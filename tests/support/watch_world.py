@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from rheostat.schemas import catalogue
 from rheostat.schemas.codec import decode_record
 from rheostat.streams.clock import ManualClock
+from rheostat.streams.conservation import read_books
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
@@ -90,6 +91,11 @@ class WatchWorld:
             self.intake.step()
             self.watch.step()
 
+    def restart_intake(self) -> None:
+        """End intake and begin it again."""
+        self.intake.close()
+        self.intake = self._loop(IntakeStage(IntakeSettings(KEY)))
+
     def restart_watch(self) -> None:
         """End the watch and begin it again."""
         self.watch.close()
@@ -140,7 +146,10 @@ class WatchWorld:
 
 
 def verdicts_hold(world: WatchWorld) -> None:
-    """What every accepted event keeps is what the alarms as they stand say of it, but for what waits for its turn."""
+    """What every accepted event keeps is what the alarms as they stand say of it, but for what waits for its turn, and
+    for what a person released, which keeps everything. No event is in the ledger twice, nor held and accepted but for
+    the released ones.
+    """
     log = world.broker.log()
     blocks = [block for p in range(PARTITIONS) for block in log.read(catalogue.LEDGER, p)]
     rows = read_rows(blocks)
@@ -150,8 +159,15 @@ def verdicts_hold(world: WatchWorld) -> None:
     ids = rows.batch.column("event_id").to_pylist()
     standing = world.standing()
     expected = {
-        each: 1.0 if readmitted else float(kept)
+        each: 1.0 if readmitted or each in world.task._exempt else float(kept)
         for each, kept, readmitted in zip(ids, keeps, rows.readmitted, strict=True)
         if each not in waiting
     }
     assert {each: standing[each] for each in expected} == pytest.approx(expected)
+    accepted = Counter(ids)
+    held = Counter(entry["event_id"] for entry in world.records(catalogue.QUARANTINE))
+    freed = {each for each, readmitted in zip(ids, rows.readmitted, strict=True) if readmitted}
+    assert set(accepted.values()) <= {1}
+    assert set(held.values()) <= {1}
+    assert accepted.keys() & held.keys() == freed
+    assert read_books(world.broker).balanced

@@ -15,7 +15,7 @@ from rheostat.streams.conservation import read_books
 from rheostat.streams.control.quarantine import Selection, decide, decided, held_events
 from rheostat.streams.engine.block import Committed, TopicPartition
 from rheostat.streams.engine.memory import MemoryBroker
-from rheostat.streams.errors import Corrupt
+from rheostat.streams.errors import Abortable, Corrupt
 from rheostat.streams.watch.settings import WatchSettings
 from rheostat.streams.watch.stage import WatchStage
 from tests.support.slow_traffic import DAY_MS, HOUR_MS, Traffic, month
@@ -80,6 +80,44 @@ def test_restarts_change_nothing(traffic: Traffic) -> None:
 @given(st.integers(0, 20), st.sets(st.integers(0, 60), max_size=6), st.integers(2, 40), st.booleans())
 def test_restarts_change_nothing_wherever_they_are(seed: int, at: set[int], readings_max: int, launch: bool) -> None:
     after_restarts(launched(seed) if launch else attacked(seed), at, readings_max)
+
+
+@pytest.mark.slow
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 20),
+    st.booleans(),
+    st.dictionaries(
+        st.integers(30, 68),
+        st.sampled_from(["restart intake", "restart watch", "abort", "release", "reject", "crash both"]),
+        max_size=12,
+    ),
+)
+def test_whatever_happens_every_event_has_one_fate_and_keeps_what_it_should(
+    seed: int, launch: bool, what_happens: dict[int, str]
+) -> None:
+    bounds = WatchSettings(TINY, snapshot_ms=7 * DAY_MS, readings_max=9)
+    world = WatchWorld(launched(seed) if launch else attacked(seed), bounds)
+    steps = count()
+
+    def happens() -> None:
+        what = what_happens.get(next(steps))
+        log = world.broker.log()
+        if what == "abort":
+            assert isinstance(world.broker, MemoryBroker)
+            world.broker.fail_next("commit", Abortable("injected"))
+        if what in ("restart intake", "crash both"):
+            world.restart_intake()
+        if what in ("restart watch", "crash both"):
+            world.restart_watch()
+        if what in ("release", "reject"):
+            some = [held for held in held_events(log, Selection(0)) if int(held.event["event_id"][1:]) % 3 == 0]
+            decide(world.broker, what, some, "ann", "a third", 0, world.clock.now_ms())  # type: ignore[arg-type]
+        world.run()
+        verdicts_hold(world)
+
+    world.feed_all(after=happens, step=25)
+    verdicts_hold(world)
 
 
 def test_what_was_held_by_a_false_alarm_is_released() -> None:

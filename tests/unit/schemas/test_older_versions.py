@@ -177,11 +177,10 @@ def test_versions_are_kept_in_a_folder_under_their_ids(tmp_path: Path) -> None:
         history(tmp_path)
 
 
-@pytest.mark.parametrize("schema_id", sorted(COMMITTED.earlier))
 @FEWER
 @given(data=st.data())
-def test_every_version_that_is_kept_can_be_read(schema_id: int, data: st.DataObject) -> None:
-    older = COMMITTED.earlier[schema_id]
-    assert incompatibilities(document(older.schema), older.document) == []
-    value = value_of(older, schema_id, data.draw(records_of(older.document)))
-    assert encode_record(older.schema, decode_record(older.schema, value)) == as_resolved(older, value)
+def test_every_version_that_is_kept_can_be_read(data: st.DataObject) -> None:
+    for schema_id, older in COMMITTED.earlier.items():
+        assert incompatibilities(document(older.schema), older.document) == []
+        value = value_of(older, schema_id, data.draw(records_of(older.document)))
+        assert encode_record(older.schema, decode_record(older.schema, value)) == as_resolved(older, value)

@@ -39,6 +39,8 @@ def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
 def test_secrets_are_not_printed(tmp_path: Path) -> None:
     file = a_file(tmp_path, '[kafka.client]\n"sasl.password" = "hunter2"\n')
     assert "hunter2" not in load(file).describe()
+    registry = a_file(tmp_path, '[registry]\nurl = "https://ann:hunter2@registry:8081"\n')
+    assert 'registry.url = "https://***@registry:8081"' in load(registry).describe()
 
 
 @pytest.mark.parametrize(

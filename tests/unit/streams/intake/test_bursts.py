@@ -138,3 +138,10 @@ def test_it_does_not_matter_how_events_are_cut_into_blocks() -> None:
     for block in (1, 7, 1_000):
         cut, _ = score(BurstScorer(SETTINGS), rows, block)
         np.testing.assert_array_equal(cut, whole)
+
+
+def test_nobody_becomes_a_newcomer_by_too_many_events() -> None:
+    scorer, count = BurstScorer(BurstSettings()), 2**16 + 1
+    everywhere = [(T0_MS + number, f"item-{number % 997}", "ann", 1.0) for number in range(count)]
+    score(scorer, everywhere, count)
+    assert scorer._history.max(axis=1).tolist() == [2**16 - 1] * 2

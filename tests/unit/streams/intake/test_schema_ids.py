@@ -14,10 +14,16 @@ from rheostat.schemas.codec import decode_record, encode_record
 from rheostat.schemas.documents import document
 from rheostat.schemas.ids import COMMITTED
 from rheostat.schemas.layouts import Layout
+from rheostat.streams.clock import ManualClock
 from rheostat.streams.engine.block import Block
+from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.engine.packed import packed
+from rheostat.streams.intake.memory import restored_memory
+from rheostat.streams.intake.process import Intake
+from rheostat.streams.intake.settings import IntakeSettings
+from rheostat.streams.intake.stage import IntakeTask
 from rheostat.streams.intake.tail import events_in, ids_in
-from tests.support.feedback import NOW_MS, block_of, event
+from tests.support.feedback import KEY, NOW_MS, block_of, create_topics, event
 from tests.support.schema_ids import ids_in_force
 from tests.unit.schemas.older import value_of
 from tests.unit.streams.intake.test_stage import ledger, letters, task
@@ -93,3 +99,23 @@ def test_what_is_restored_does_not_depend_on_the_version_it_was_written_under(sh
     expected = events_in(catalogue.LEDGER, present)
     for name in ("targets", "targeted", "actors", "known", "kinds", "values", "times_ms"):
         np.testing.assert_array_equal(getattr(events, name), getattr(expected, name))
+
+
+def test_after_an_upgrade_what_the_former_version_accepted_is_known() -> None:
+    """The ledger changed: it is read back under its former id, and its events are duplicates."""
+    events = block(encode_record(catalogue.FEEDBACK_EXPLICIT, event(f"e-{at}")) for at in range(50))
+    former = Layout(catalogue.LEDGER, document(catalogue.LEDGER))
+    former_id = COMMITTED.id_of(catalogue.LEDGER)
+    broker = MemoryBroker(ManualClock(NOW_MS))
+    create_topics(broker, 1)
+    producer = broker.producer()
+    for out in task().process([events], NOW_MS).records:
+        for key, value in zip(out.keys, out.values, strict=True):
+            producer.send(out.topic, key, value, timestamp_ms=NOW_MS, partition=0)
+    producer.close()
+    settings = IntakeSettings(KEY)
+    with ids_in_force(COMMITTED.replaced({catalogue.LEDGER: OLD_ID}, {former_id: former})):
+        restored = IntakeTask(Intake(settings, 1), restored_memory(settings, 0, {}, broker.log(), NOW_MS))
+        again = restored.process([events, block([encode_record(catalogue.FEEDBACK_EXPLICIT, event("new"))])], NOW_MS)
+        assert [each["event_id"] for each in ledger(again)] == ["new"]
+    assert restored.counts.duplicate == 50

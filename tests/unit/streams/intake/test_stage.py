@@ -163,6 +163,7 @@ def test_an_entry_is_normalised_weighed_and_pseudonymous() -> None:
         "origin_topic": catalogue.FEEDBACK_EXPLICIT,
         "origin_partition": 0,
         "origin_offset": 0,
+        "alarm": None,
     }
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.schemas import catalogue
+from rheostat.streams.config import load
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import WeightSettings
 from tests.support.feedback import NOW_MS, block_of, encoded, records_of
@@ -136,6 +137,14 @@ def test_late_events_count_less_where_that_is_asked_for() -> None:
     faded = tell(intake(recency_halflife_ms=HOUR_MS), late, now)
     assert [(each["weight"], each["reasons"]) for each in faded] == [(0.25, "comes late: x 0.25"), (1.0, None)]
     assert [each["weight"] for each in tell(intake(), late, now)] == [1.0, 1.0]
+
+
+def test_a_team_sets_them_in_its_configuration() -> None:
+    flags = {"intake.weights.conflict_policy": "latest", "intake.weights.outcome_sources": "shop,till"}
+    weights = load(flags=flags).config.intake.weights
+    assert weights == WeightSettings(conflict_policy="latest", outcome_sources=("shop", "till"))
+    with pytest.raises(ConfigError, match="conflict_policy: 'loudest' is not one of explicit-first, latest"):
+        load(flags={"intake.weights.conflict_policy": "loudest"})
 
 
 @pytest.mark.parametrize(
