@@ -14,6 +14,7 @@ from urllib.request import urlopen
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.bench.load import SCHEMA, SimulatedLoad
 from rheostat.streams.conservation import BooksReader
+from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.engine.kafka import KafkaBroker
 from rheostat.streams.local.children import Children
@@ -21,7 +22,7 @@ from rheostat.streams.local.pipeline import MODELS, Pipeline, prepare
 from rheostat.streams.models.version import Version
 from rheostat.streams.provision import create_topics
 
-GROUPS = ("intake", "join", "learn", "monitor")
+GROUPS = ("intake", "watch", "join", "learn", "monitor")
 RATE = 300
 DEADLINE_S = 60.0
 
@@ -78,6 +79,16 @@ def ids_in(broker: Broker, topic: str) -> Counter[str]:
     )
 
 
+def seen_by_watch(broker: Broker) -> int:
+    """Return how many events the watch has looked at, by what it committed."""
+    consumer = broker.static_consumer("rheostat-watch", [catalogue.LEDGER])
+    partitions = [TopicPartition(catalogue.LEDGER, p) for p in range(broker.log().partitions(catalogue.LEDGER))]
+    facts = [json.loads(each.metadata) for each in consumer.committed(partitions).values() if each.metadata]
+    consumer.close()
+    newest = max(facts, key=lambda each: int(each["seq"]), default={"counts": {}})
+    return int(newest["counts"].get("seen", 0))
+
+
 def test_every_process_may_be_killed_while_events_flow(kafka: str, tmp_path: Path) -> None:
     pipeline = prepare(tmp_path, kafka, SCHEMA, GROUPS, prefix=f"kill-{uuid.uuid4().hex[:8]}.")
     broker = KafkaBroker(kafka, prefix=pipeline.config.kafka.prefix)
@@ -98,6 +109,9 @@ def test_every_process_may_be_killed_while_events_flow(kafka: str, tmp_path: Pat
         reader = BooksReader(broker)
         children.wait_until(lambda: reader.read().total("consumed") >= sent, "intake has read everything", DEADLINE_S)
         children.wait_until(lambda: ids_in(broker, catalogue.EXAMPLES).total() >= sent, "all are joined", DEADLINE_S)
+        held = ids_in(broker, catalogue.QUARANTINE).total()
+        children.wait_until(lambda: seen_by_watch(broker) >= sent + held, "the watch has seen everything", DEADLINE_S)
+        assert seen_by_watch(broker) == sent + held
         books = reader.read()
         reader.close()
     assert books.balanced

@@ -84,6 +84,8 @@ def test_what_stands_is_the_same_for_every_order_of_arrival_and_every_cut(
         if data.draw(st.booleans()):
             driver.reopen()
     assert standing(driver.written) == pytest.approx(expected([record for _, record in sent], policy))
+    corrected = [each["event_id"] for each in records_of(driver.written, catalogue.CORRECTIONS)]
+    assert policy == "weighted-vote" or len(set(corrected)) == len(corrected)
 
 
 def test_by_the_default_policy_an_explicit_signal_beats_a_newer_implicit_one_and_says_so() -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from rheostat.schemas import catalogue
 from rheostat.streams.config import load
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.intake.fingerprint import Fingerprints
+from rheostat.streams.intake.influence import SLOTS, Influence, used_up
 from rheostat.streams.intake.settings import WeightSettings
 from tests.support.feedback import NOW_MS, block_of, encoded, records_of
 from tests.support.weighed import Given, blocks, intake, signal, tell
@@ -117,6 +119,17 @@ def test_back_dated_events_do_not_get_round_the_cap() -> None:
     driver = intake(actor_weight_per_hour=3.0)
     old = [signal(f"e{i}", prediction_id=f"p{i}", occurred_at=NOW_MS - i * HOUR_MS) for i in range(100)]
     assert sum(each["weight"] for each in tell(driver, *old)) == 1.0 + 3.0
+
+
+def test_in_an_hour_with_more_actors_than_places_some_are_not_capped_and_none_is_taken_for_another() -> None:
+    influence, count, known = Influence(), 2 * SLOTS, SLOTS // 4
+    draw = np.random.default_rng(3)
+    actors = Fingerprints(*draw.integers(0, 2**64, (2, count), np.uint64))
+    influence.fold(actors, np.ones(count, np.bool_), np.full(count, 2.0), np.full(count, NOW_MS))
+    used = [used_up(influence.actors, influence.hours, NOW_MS, each) for each in actors.low[:known]]
+    assert used == [2.0] * len(used)
+    rest = [used_up(influence.actors, influence.hours, NOW_MS, each) for each in actors.low[known:]]
+    assert set(rest) == {2.0, -np.inf}
 
 
 def test_what_was_released_is_weighed_like_any_other_event_and_may_exceed_no_cap() -> None:
