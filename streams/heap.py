@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 _ARENAS = 2
 _LARGE_BYTES = 1 << 20
-_FREE_BYTES_MAX = 16 << 20
+_FREE_BYTES_MAX = 4 << 20
 """What lies free at the end of a heap before it is given back."""
 
 

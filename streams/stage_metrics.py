@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-from rheostat.streams.intake.reliability import Reliability
-from rheostat.streams.intake.sources import Sources
-from rheostat.streams.intake.stage import IntakeTask
-from rheostat.streams.intake_join import IntakeJoinTask
-from rheostat.streams.learn.stage import LearnTask
 from rheostat.streams.loop_metrics import LoopMetrics
 from rheostat.streams.metrics import DRIFT_STATES, Cumulative, Metrics
-from rheostat.streams.models.commands import Command
-from rheostat.streams.monitor.effects import Decision
-from rheostat.streams.monitor.stage import MonitorTask
+
+# A process has one or two of the stages, and importing another takes as long as a good part of its own start.
+if TYPE_CHECKING:
+    from rheostat.streams.intake.reliability import Reliability
+    from rheostat.streams.intake.sources import Sources
+    from rheostat.streams.intake.stage import IntakeTask
+    from rheostat.streams.learn.stage import LearnTask
+    from rheostat.streams.monitor.stage import MonitorTask
 
 SPEED_OVER_S = 5.0
 SOURCES_EVERY_S = 1.0
@@ -27,7 +28,7 @@ class StageMetrics(LoopMetrics):
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(metrics)
         self._own = metrics
-        self._task: object = None
+        self._task: Any = None
         self._before: dict[str, int] = {}
         self._speed_since = (monotonic(), 0)
         self._sources_at = -SOURCES_EVERY_S
@@ -39,25 +40,21 @@ class StageMetrics(LoopMetrics):
     ) -> None:
         """Count a committed transaction and show what the task knows now."""
         super().committed(stage, records_in, records_out, seconds)
-        if isinstance(self._task, LearnTask):
+        if stage.startswith("learn-"):
             self._show_learner(self._task)
-        elif isinstance(self._task, MonitorTask):
+        elif stage == "monitor":
             self._show_monitor(self._task)
-        elif isinstance(self._task, IntakeTask):
-            self._show_sources(self._task.intake.sources)
-        elif isinstance(self._task, IntakeJoinTask):
-            self._show_sources(self._task.intake.intake.sources)
+        elif intake := _intake_of(stage, self._task):
+            self._show_sources(intake.intake.sources)
 
     def opened(self, stage: str, key: int, task: object, seconds: float) -> None:
         """Count a restore and follow the new task, whose counters begin at zero."""
         super().opened(stage, key, task, seconds)
         self._task, self._before, self._speed_since = task, {}, (monotonic(), 0)
-        if isinstance(task, IntakeJoinTask):
-            task = task.intake
-        if isinstance(task, IntakeTask):
-            self._ratings[key] = task.memory.weigher.reliability
-        if isinstance(task, LearnTask):
-            self._own.declare("learn", task.settings.model)
+        if intake := _intake_of(stage, task):
+            self._ratings[key] = intake.memory.weigher.reliability
+        if stage.startswith("learn-"):
+            self._own.declare("learn", self._task.settings.model)
 
     def closed(self, stage: str, key: int) -> None:
         """Drop a task's series, and what it knows of sources."""
@@ -81,6 +78,9 @@ class StageMetrics(LoopMetrics):
             own.learn_matured_brier_ratio.labels(model).set(task.loss)
 
     def _show_monitor(self, task: MonitorTask) -> None:
+        from rheostat.streams.models.commands import Command
+        from rheostat.streams.monitor.effects import Decision
+
         own = self._own
         for model, watch in task.watches.items():
             if f"seen {model}" not in self._before:
@@ -119,3 +119,10 @@ class StageMetrics(LoopMetrics):
         grown = now - self._before.get(name, 0)
         self._before[name] = now
         return grown
+
+
+def _intake_of(stage: str, task: Any) -> IntakeTask | None:
+    """Return the task of intake, or the part of a task that is intake's, if there is one."""
+    if stage == "intake-join":
+        task = task.intake
+    return task if stage in ("intake", "intake-join") else None

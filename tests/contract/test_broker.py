@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -507,6 +508,15 @@ def test_log_reads_values_and_times_packed_as_it_reads_blocks(broker: Broker, cl
         assert [pair for run in runs for pair in zip(run.values(), run.timestamps_ms, strict=True)] == expected
         assert all(len(run) for run in runs)
     assert list(log.read_packed("out", 1)) == []
+
+
+def test_a_packed_read_goes_by_blocks_where_librdkafka_cannot_be_called(
+    broker: Broker, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rheostat.streams.engine.kafka_packed", None)
+    commit(clients.producer(), OutBlock("out", 0, [None] * 3, [b"a", None, b"c"], [T0_MS, T0_MS + 1, T0_MS + 2]))
+    runs = list(broker.log().read_packed("out", 0, since_ms=T0_MS + 1))
+    assert [value for run in runs for value in run.values()] == [b"", b"c"]
 
 
 def test_a_packed_read_stops_where_the_log_ended_when_it_was_asked(broker: Broker, clients: Clients) -> None:

@@ -85,8 +85,9 @@ def seen_by_watch(broker: Broker) -> int:
     partitions = [TopicPartition(catalogue.LEDGER, p) for p in range(broker.log().partitions(catalogue.LEDGER))]
     facts = [json.loads(each.metadata) for each in consumer.committed(partitions).values() if each.metadata]
     consumer.close()
-    newest = max(facts, key=lambda each: int(each["seq"]), default={"counts": {}})
-    return int(newest["counts"].get("seen", 0))
+    if not facts:
+        return 0
+    return int(max(facts, key=lambda each: int(each["seq"]))["counts"].get("seen", 0))
 
 
 def test_every_process_may_be_killed_while_events_flow(kafka: str, tmp_path: Path) -> None:

@@ -83,12 +83,26 @@ def test_what_is_no_such_record_is_left_to_the_decoder(entry: dict[str, object],
     assert found is None or rows(found.fingerprints("event_id")) == rows(ids)
 
 
-@pytest.mark.parametrize("count", [1, FIELDS])
-def test_a_record_cut_within_its_first_fields_is_refused(count: int) -> None:
+def one_value() -> bytes:
+    """Return an entry with nulls where it may have them."""
     entry = {**dict.fromkeys(("event_id", "subject", "channel", "kind"), "x" * 70), "value": 0.5}
     others = {"certainty": 1.0, "occurred_at": 0, "source": "s", "weight": 1.0, "suspicion": 0.0}
     origin = {"origin_topic": "t", "origin_partition": 0, "origin_offset": 0}
-    value = encode_record(catalogue.LEDGER, {**entry, **others, **origin})
+    return encode_record(catalogue.LEDGER, {**entry, **others, **origin})
+
+
+@pytest.mark.parametrize("branch", [1, 3, 4, 255])
+def test_what_is_neither_a_string_nor_null_is_refused(branch: int) -> None:
+    value = one_value()
+    found = leading_fields(catalogue.LEDGER, run_of([value]), 2)
+    assert found is not None
+    at = int(found.begins[1, 0]) - 1
+    assert leading_fields(catalogue.LEDGER, run_of([value[:at] + bytes([branch]) + value[at + 1 :]]), 2) is None
+
+
+@pytest.mark.parametrize("count", [1, FIELDS])
+def test_a_record_cut_within_its_first_fields_is_refused(count: int) -> None:
+    value = one_value()
     batch = [leading_fields(catalogue.LEDGER, run_of([value, value[:size]]), count) for size in range(len(value))]
     found = leading_fields(catalogue.LEDGER, run_of([value]), count)
     assert found is not None
