@@ -54,6 +54,8 @@ _MESSAGE = np.dtype(
 )
 """rd_kafka_message_t."""
 
+_BYTES, _WORDS = _MESSAGE.itemsize, _MESSAGE.itemsize // 8
+
 _POINTER, _TEXT, _INT = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "conf_new": (_POINTER, ()),
@@ -187,8 +189,8 @@ def _client(conf: Mapping[str, object]) -> int:
 @compiled(types.void(types.uintp[::1], types.int64[::1]))
 def _look(pointers: Pointers, messages: Longs) -> None:
     """Copy the messages themselves, not what they point to."""
-    for row in range(len(messages) // 9):
-        _copy(messages[9 * row :].ctypes.data, pointers[row], 72)
+    for row in range(len(messages) // _WORDS):
+        _copy(messages[_WORDS * row :].ctypes.data, pointers[row], _BYTES)
 
 
 @compiled(types.void(types.uintp[::1], types.uintp[::1], types.boolean[::1], LONGS, types.uint8[::1], types.int64[::1]))

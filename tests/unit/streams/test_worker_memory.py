@@ -33,6 +33,12 @@ def test_what_intake_compiles_does_not_need_scipy() -> None:
     assert [run(importing), run(hiding + importing)] == ["True", "False"]
 
 
+def test_the_metrics_of_one_stage_do_not_import_another() -> None:
+    stages = "intake", "join", "learn", "monitor", "watch"
+    loaded = f"print([each for each in {stages} if 'rheostat.streams.' + each + '.stage' in sys.modules])"
+    assert run(f"import sys, rheostat.streams.stage_metrics, rheostat.streams.worker\n{loaded}") == "[]"
+
+
 def test_without_it_pandas_would_be_imported() -> None:
     assert run("import sys, pyarrow as pa\npa.array([1])\nprint('pandas' in sys.modules)") == "True"
 
