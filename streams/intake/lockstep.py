@@ -106,7 +106,7 @@ class Steps:
 
 
 class Lockstep:
-    """Watches the actors and targets of one partition."""
+    """Watches actors and targets."""
 
     def __init__(self, settings: SlowBurstSettings) -> None:
         self._settings = settings

@@ -52,7 +52,7 @@ class BurstSettings:
 
 @dataclass(frozen=True, slots=True)
 class SlowBurstSettings:
-    """When bursts of hours and days, and targets in lockstep, are told of, within one partition.
+    """When bursts of hours and days, and targets in lockstep, are told of.
 
     alarms_per_target_month: the budget of false alarms. halflife_ms: of what is learned about a target's usual rate.
     downweight_at, quarantine_at: suspicion, 0 to 1. forget_after_ms: silence after which a target's place may be taken.

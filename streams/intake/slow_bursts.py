@@ -10,8 +10,8 @@ while it lasts it is revised: its end, its suspicion and which values are suspic
 
 Everything is a function of the events in their order: how they are cut into blocks does not matter, and later events
 change nothing that was told before. An event that comes late counts as happening now.
-Limits: a target's first week raises an alarm only when it is suspicious; bursts of one partition are seen, not their
-sum over partitions; an attack that grows more slowly than the level learns (weeks) becomes usual.
+Limits: a target's first week raises an alarm only when it is suspicious; an attack that grows more slowly than the
+level learns (weeks) becomes usual.
 """
 
 from __future__ import annotations
@@ -98,8 +98,7 @@ class SlowScores:
 
 
 class SlowBursts:
-    """Watches the targets of one partition. Memory is fixed: at most 2 KB for each of `targets_max`, 8 bytes an
-    actor."""
+    """Watches targets. Memory is fixed: at most 2 KB for each of `targets_max`, 8 bytes an actor."""
 
     def __init__(self, settings: SlowBurstSettings) -> None:
         self._settings = settings

@@ -35,7 +35,8 @@ def events_on(log: Log, targets: NDArray[np.uint64], since_ms: int, ends: Ends, 
         for block in log.read(at.topic, at.partition, since_ms=since_ms, end_offset=end)
     ]
     rows = concatenated([read_rows([]), *found])
-    not_apart = np.array([place not in set(places(apart)) for place in places(rows)], np.bool_)
+    others = set(places(apart))
+    not_apart = np.array([place not in others for place in places(rows)], np.bool_)
     kept = np.flatnonzero(not_apart & (rows.events.times_ms >= since_ms))
     return rows.take(kept[np.argsort(rows.events.times_ms[kept], kind="stable")])
 

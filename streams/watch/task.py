@@ -174,8 +174,7 @@ class WatchTask:
         targets = np.array([pair.low, pair.other_low], np.uint64)
         lockstep_ms = self._settings.slow.lockstep_ms
         rows = self._earlier(targets, pair.start_ms - lockstep_ms, read_rows([]))
-        names = [rows.batch.column("target_id")[int(np.argmax(rows.events.targets.low == low))] for low in targets]
-        alarm = twins(number, pair, (str(names[0]), str(names[1])))
+        alarm = twins(number, pair, (_target(rows, pair.low), _target(rows, pair.other_low)))
         return alarm, rows.take(later_halves(rows.events, lockstep_ms))
 
     def _earlier(self, targets: NDArray[np.uint64], since_ms: int, turn: Rows) -> Rows:
@@ -252,6 +251,13 @@ class WatchTask:
 
 
 _TAKEN_BACK = "no alarm takes weight from it any more"
+_GONE = "(no longer in the log)"
+
+
+def _target(rows: Rows, low: int) -> str:
+    """Return the target with this fingerprint, as far as the log still has its events."""
+    found = np.flatnonzero(rows.events.targets.low == np.uint64(low))
+    return str(rows.batch.column("target_id")[int(found[0])].as_py()) if len(found) else _GONE
 
 
 def _ended(before: StandingAlarms, told: Sequence[Alarm]) -> dict[str, Alarm]:
