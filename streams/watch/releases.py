@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from rheostat.schemas import catalogue
 from rheostat.streams.engine.block import Block, TopicPartition
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.intake.released import is_accepted
+from rheostat.streams.watch.history import picked
 from rheostat.streams.watch.rows import Rows, concatenated, read_rows
 
 
@@ -28,12 +32,6 @@ def accepted_ids(log: Log, ends: Mapping[TopicPartition, int]) -> set[str]:
 
 def _of_ledger(block: Block) -> Block:
     """Return the records with the ledger's schema, as a block of the ledger. Their offsets mean nothing."""
-    rows = [row for row, value in enumerate(block.values) if is_accepted(value)]
-    return Block(
-        catalogue.LEDGER,
-        block.partition,
-        [block.offsets[row] for row in rows],
-        [block.keys[row] for row in rows],
-        [block.values[row] for row in rows],
-        [block.timestamps_ms[row] for row in rows],
+    return replace(
+        picked(block, np.array([is_accepted(value) for value in block.values], np.bool_)), topic=catalogue.LEDGER
     )

@@ -11,25 +11,8 @@ from rheostat.schemas.codec import encode_record
 from rheostat.streams.engine.block import Block
 from rheostat.streams.intake.alarms import LOCKSTEP, Alarm, StandingAlarms, read_alarms
 from rheostat.streams.watch.rows import read_rows
+from tests.support.alarms import ALARM
 from tests.support.watch_rows import entries_block, entry
-
-ALARM = Alarm(
-    number=5,
-    kind="slow_burst",
-    dimension="target",
-    id="item-1",
-    other_id=None,
-    start_ms=1_000,
-    end_ms=2_000,
-    detected_ms=1_500,
-    over=False,
-    score=20.0,
-    suspicion=0.9,
-    keeps=0.0,
-    side=-1.0,
-    middle=0.7,
-    reason="because",
-)
 
 
 def keeps(alarms: list[Alarm], *entries: dict[str, object]) -> list[float]:

@@ -14,26 +14,9 @@ from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage
 from rheostat.streams.intake_join import IntakeJoinStage
 from rheostat.streams.join.settings import JoinSettings
+from tests.support.alarms import ALARM
 from tests.support.feedback import KEY, NOW_MS, block_of_events, event, records_of
 from tests.support.written_log import Driver
-
-ALARM = Alarm(
-    number=15,
-    kind="slow_burst",
-    dimension="target",
-    id="item-1",
-    other_id=None,
-    start_ms=NOW_MS - 1_000,
-    end_ms=NOW_MS,
-    detected_ms=NOW_MS,
-    over=False,
-    score=20.0,
-    suspicion=0.9,
-    keeps=0.0,
-    side=-1.0,
-    middle=0.7,
-    reason="suspicious slow burst: 300 events",
-)
 
 
 def stages() -> list[Stage]:
@@ -73,7 +56,7 @@ def test_what_an_alarm_leaves_no_weight_is_held_until_it_takes_its_word_back(sta
     driver.reopen()
     assert fates(driver, "d")[catalogue.QUARANTINE] == ["d-low"]
     (held,) = [each for each in records_of(driver.written, catalogue.QUARANTINE) if each["event_id"] == "d-low"]
-    assert (held["alarm"], held["suspicion"], held["reasons"]) == (15, 0.9, ALARM.reason)
+    assert (held["alarm"], held["suspicion"], held["reasons"]) == (ALARM.number, ALARM.suspicion, ALARM.reason)
     assert {each["alarm"] for each in records_of(driver.written, catalogue.LEDGER)} == {None}
     tell(driver, replace(ALARM, over=True))
     assert fates(driver, "e")[catalogue.QUARANTINE] == []
