@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one transaction read, and when by the clock."""
+    """What one transaction read, and when by the clock of the watch, which stands still while it does not run."""
 
     at_ms: int
     runs: Sequence[Run]
@@ -66,13 +66,13 @@ def snapshot_records(number: int, tables: Tables, facts: Any, now_ms: int) -> Ou
     return _out([(f"snapshot/{record['index']}", record) for record in records], now_ms)
 
 
-def reading_record(number: int, index: int, blocks: Sequence[Block], now_ms: int) -> OutBlock:
-    """Return the note of what a transaction read after snapshot `number`."""
+def reading_record(number: int, index: int, blocks: Sequence[Block], at_ms: int, now_ms: int) -> OutBlock:
+    """Return the note of what a transaction read after snapshot `number`, and when by the clock of the watch."""
     read = [
         {"topic": block.topic, "partition": block.partition, "start": block.offsets[0], "end": block.next_offset}
         for block in blocks
     ]
-    record = {"snapshot": number, "index": index, "chunks": 0, "at": now_ms, "data": b"", "read": read}
+    record = {"snapshot": number, "index": index, "chunks": 0, "at": at_ms, "data": b"", "read": read}
     return _out([(f"reading/{index}", record)], now_ms)
 
 

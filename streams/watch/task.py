@@ -62,6 +62,9 @@ class WatchTask:
         self._orphans: list[Alarm] = []
         self._transactions = self._snapshot = self._readings = self._replayed = 0
         self._snapshot_at_ms = now_ms
+        # A partition is silent only while somebody listens: how far the clock of the watch is behind the time.
+        self._opened_ms = now_ms
+        self._not_running_ms = 0
 
     @property
     def waiting(self) -> int:
@@ -83,6 +86,7 @@ class WatchTask:
         self.counts.update(facts["counts"])
         self._transactions, self._snapshot = int(facts["seq"]), int(facts["snapshot"])
         self._numbers_taken = int(facts["numbers_taken"])
+        self._not_running_ms = self._opened_ms - int(facts["at"])
         found = kept(self._log, self._snapshot, int(facts["readings"]))
         if found.snapshot:
             self._put_back(found.snapshot)
@@ -97,13 +101,14 @@ class WatchTask:
         """Look at what came, and at what has its turn now."""
         read = [block for block in blocks if block.topic in TOPICS]
         self._ends.update((TopicPartition(block.topic, block.partition), block.next_offset) for block in read)
-        turn, seen = self._advance(read_rows(read), now_ms)
+        at_ms = now_ms - self._not_running_ms
+        turn, seen = self._advance(read_rows(read), at_ms)
         if not blocks and not len(turn):
             return Output()
         released = accepted_rows([block for block in blocks if block.topic == catalogue.RELEASED])
-        records = [*self._said(turn, seen, now_ms), *self._reinstated(released), *self._state(read, now_ms)]
+        records = [*self._said(turn, seen, now_ms), *self._reinstated(released), *self._state(read, at_ms, now_ms)]
         self._transactions += 1
-        return Output(records, self._metadata())
+        return Output(records, self._metadata(at_ms))
 
     def _advance(self, rows: Rows, now_ms: int) -> tuple[Rows, Seen]:
         """Let the state go on. It depends on what is given here and on nothing else, so it can be done again."""
@@ -215,12 +220,12 @@ class WatchTask:
             yield from self._corrections(rows.take(new), cause, np.ones(len(new)), np.zeros(len(new), np.int64))
         self._exempt.update(rows.batch.column("event_id").to_pylist())
 
-    def _state(self, read: Sequence[Block], now_ms: int) -> Iterator[OutBlock]:
+    def _state(self, read: Sequence[Block], at_ms: int, now_ms: int) -> Iterator[OutBlock]:
         """Yield the note of what was read, or a snapshot in its place when it is time for one."""
         settings = self._settings
         due = now_ms - self._snapshot_at_ms >= settings.snapshot_ms
         if not due and self._readings < settings.readings_max and self._replayed < settings.replayed_events_max:
-            yield reading_record(self._snapshot, self._readings, read, now_ms)
+            yield reading_record(self._snapshot, self._readings, read, at_ms, now_ms)
             self._readings += 1
             return
         self._snapshot, self._snapshot_at_ms = self._snapshot + 1, now_ms
@@ -239,9 +244,10 @@ class WatchTask:
         waiting = {f"waiting.{name}": table for name, table in self._waiting.tables().items()}
         return {**self._detectors.tables(), **waiting}
 
-    def _metadata(self) -> str:
+    def _metadata(self, at_ms: int) -> str:
         facts = {
             "seq": self._transactions,
+            "at": at_ms,
             "snapshot": self._snapshot,
             "readings": self._readings,
             "numbers_taken": self._numbers_taken,

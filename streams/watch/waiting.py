@@ -2,7 +2,8 @@
 
 Bursts are judged by event time, and partitions are read at different speeds: after a pause one may give a day before
 another gives an hour. So an event waits until every partition of the ledger has given one that is as new. A partition
-that gave nothing for a while is not waited for, and neither is anybody once too many wait.
+that gave nothing for a while is not waited for, and neither is anybody once too many wait. The time during which the
+watch does not run is not silence: afterwards all partitions are waited for again.
 Everything follows from what was read and when, so reading the same again in the same cuts gives the same order.
 """
 
@@ -43,6 +44,8 @@ class Waiting:
 
     def take(self, rows: Rows, now_ms: int) -> Rows:
         """Take in rows; return those whose turn it is, in order."""
+        if len(rows) and (self._heard_ms == _NEVER_MS).all():
+            self._heard_ms[:] = now_ms
         accepted = rows.topics == ACCEPTED
         np.maximum.at(self._newest_ms, rows.partitions[accepted], rows.events.times_ms[accepted])
         self._heard_ms[rows.partitions[accepted]] = now_ms

@@ -79,6 +79,10 @@ class WatchWorld:
         self.feed(len(self._order), **given)
         self.settle()
 
+    def events_to_come(self, count: int) -> list[dict[str, Any]]:
+        """Return the next events, which have not happened."""
+        return [self.events[row] for row in self._order[self._fed : self._fed + count]]
+
     def settle(self) -> None:
         """Let the time pass after which partitions are not waited for."""
         self.clock.advance(10_000)

@@ -18,6 +18,7 @@ from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.errors import Abortable, Corrupt
 from rheostat.streams.watch.settings import WatchSettings
 from rheostat.streams.watch.stage import WatchStage
+from tests.support.feedback import publish_events
 from tests.support.slow_traffic import DAY_MS, HOUR_MS, Traffic, month
 from tests.support.watch_world import ONSET_MS, PARTITIONS, TINY, WatchWorld, attacked, launched, verdicts_hold
 
@@ -62,8 +63,14 @@ def after_restarts(traffic: Traffic, at: set[int], readings_max: int) -> None:
     bounds = WatchSettings(TINY, snapshot_ms=7 * DAY_MS, readings_max=readings_max)
     steps = count()
     one, other = WatchWorld(traffic, bounds), WatchWorld(traffic, bounds)
+
+    def restart() -> None:
+        if next(steps) in at:
+            other.restart_watch()
+            assert other.task
+
     one.feed_all()
-    other.feed_all(after=lambda: other.restart_watch() if next(steps) in at else None)
+    other.feed_all(after=restart)
     other.restart_watch()
     for topic in (catalogue.ALARMS, catalogue.CORRECTIONS, catalogue.QUARANTINE, catalogue.RELEASED):
         assert other.values(topic) == one.values(topic)
@@ -118,6 +125,28 @@ def test_whatever_happens_every_event_has_one_fate_and_keeps_what_it_should(
 
     world.feed_all(after=happens, step=25)
     verdicts_hold(world)
+
+
+def test_the_time_in_which_the_watch_does_not_run_is_not_silence() -> None:
+    world = WatchWorld(attacked())
+    world.feed(500)
+    ledger = [TopicPartition(catalogue.LEDGER, partition) for partition in range(PARTITIONS)]
+    read_to = [world.task._ends[at] for at in ledger]
+    world.watch.close()
+    world.clock.advance(3 * DAY_MS)
+    publish_events(world.broker, catalogue.FEEDBACK_EXPLICIT, PARTITIONS, world.events_to_come(100))
+    world.intake.step()
+    world.restart_watch()
+    task, log = world.task, world.broker.log()
+    backlogs = [
+        list(log.read(at.topic, at.partition, start_offset=end)) for at, end in zip(ledger, read_to, strict=True)
+    ]
+    waited, came = task.waiting, sum(map(len, backlogs[0]))
+    assert came > 20
+    task.process(backlogs[0], world.clock.now_ms())
+    assert task.waiting > came - 5 + waited
+    task.process(backlogs[1], world.clock.now_ms())
+    assert task.waiting < 20
 
 
 def test_what_was_held_by_a_false_alarm_is_released() -> None:

@@ -30,7 +30,7 @@ def test_tables_of_another_size_are_refused() -> None:
 def test_a_snapshot_larger_than_a_record_comes_back_whole() -> None:
     big = {"noise": np.random.default_rng(1).integers(0, 2**60, 400_000)}
     log = WrittenLog()
-    for out in (snapshot_records(4, big, [], 0), reading_record(4, 0, [entries_block([entry("e", 1)])], 7)):
+    for out in (snapshot_records(4, big, [], 0), reading_record(4, 0, [entries_block([entry("e", 1)])], 7, 9)):
         assert max(len(value or b"") for value in out.values) < 1 << 20
         log.append(out.topic, out.keys, out.values, out.timestamps_ms)
     found = kept(log, 4, 1)

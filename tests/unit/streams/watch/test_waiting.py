@@ -47,9 +47,16 @@ def test_partitions_read_at_different_speeds_give_one_order(
 def test_a_silent_partition_is_not_waited_for() -> None:
     waiting = Waiting(2, IDLE_MS, 1_000)
     waiting.take(rows_of(0, 1), NOW_MS)
-    assert times_of(waiting.take(rows_of(1, 5), NOW_MS)) == []
+    assert times_of(waiting.take(rows_of(1, 5), NOW_MS)) == [1]
     assert times_of(waiting.take(rows_of(1, 9), NOW_MS + IDLE_MS - 1)) == []
     assert times_of(waiting.take(read_rows([]), NOW_MS + IDLE_MS)) == [5, 9]
+
+
+def test_who_was_never_heard_of_is_waited_for_at_first() -> None:
+    waiting = Waiting(2, IDLE_MS, 1_000)
+    waiting.take(read_rows([]), NOW_MS - IDLE_MS)
+    assert times_of(waiting.take(rows_of(0, 7, 9), NOW_MS)) == []
+    assert times_of(waiting.take(rows_of(1, 8), NOW_MS)) == [7, 8]
 
 
 def test_quarantine_keeps_nobody_waiting_and_waits_itself() -> None:
@@ -64,5 +71,5 @@ def test_quarantine_keeps_nobody_waiting_and_waits_itself() -> None:
 def test_at_most_so_many_wait() -> None:
     waiting = Waiting(2, IDLE_MS, 3)
     waiting.take(rows_of(1, 0), NOW_MS)
-    assert times_of(waiting.take(rows_of(0, 1, 2, 3, 4, 5), NOW_MS)) == [1, 2]
+    assert times_of(waiting.take(rows_of(0, 1, 2, 3, 4, 5), NOW_MS)) == [0, 1, 2]
     assert len(waiting) == 3
