@@ -37,7 +37,8 @@ from rheostat.streams.intake.likeness import Words
 from rheostat.streams.intake.reasons import add_reasons
 from rheostat.streams.intake.settings import BurstSettings
 from rheostat.streams.intake.strings import lengths_of
-from rheostat.streams.intake.targets import TARGET_TYPE, advance, claim, target_table
+from rheostat.streams.intake.targets import TARGET_TYPE, advance, claim, expect_target, target_table
+from rheostat.streams.prefetch import prefetch
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -61,6 +62,9 @@ _NEWCOMERS, _CALM_EVENTS, _RECORDED = range(3)
 _COUNT, _FRESH, _VALUE, _USUAL, _RATE, _TEXTS, _COPIES = range(7)
 """Columns of what is known of an event's target: sums over the window, the usual rate a second, and its last texts."""
 
+
+_AHEAD = 12
+"""Rows before it is looked at that what an event needs begins to be fetched."""
 
 _NO_TEXTS = np.empty(0, np.uint64)
 
@@ -275,6 +279,11 @@ def _score(
     """Score every event and remember it; `known` gets what its score was made of, where it was looked at."""
     actor_mask = np.uint64(history.shape[1] - 1)
     for row in range(len(times_ms)):
+        if row + _AHEAD < len(times_ms):
+            soon = row + _AHEAD
+            prefetch(history[0], actor_low[soon] & actor_mask)
+            prefetch(history[1], actor_high[soon] & actor_mask)
+            expect_target(targets, target_high[soon])
         first, second = actor_low[row] & actor_mask, actor_high[row] & actor_mask
         earlier = min(history[0, first], history[1, second])
         fresh = 0.0 if actor_known[row] and earlier >= actor_events_min else 1.0

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rheostat.streams.compiled import LONGS, WORDS, compiled
 from rheostat.streams.intake.fingerprint import Fingerprints
+from rheostat.streams.prefetch import prefetch
 
 Mask = NDArray[np.bool_]
 Words = NDArray[np.uint64]
@@ -40,6 +41,9 @@ _HALF = np.uint64(32)
 _NUMBER = np.uint64(NUMBER_MAX)
 _REST = np.uint64(2**64 - 2**32)
 """Where a slot's second word has its number, and the rest of the fingerprint."""
+
+_AHEAD = 12
+"""Rows before it is looked at that a slot begins to be fetched."""
 
 _TABLE = types.uint64[:, :, ::1]
 _ANY_TABLE = types.Array(types.uint64, 3, "C", readonly=True)
@@ -128,10 +132,19 @@ def _home(low: np.uint64, size: np.uint64) -> np.uint64:
     return ((low >> _HALF) * size) >> _HALF
 
 
+@compiled(types.void(_ANY_TABLE, LONGS, types.uint64), types.void(_TABLE, LONGS, types.uint64))
+def _expect(table: Words, sizes: Longs, low: np.uint64) -> None:
+    """Begin to fetch the slot where the search for an id begins."""
+    share = low & _SHARE
+    prefetch(table[share, _home(low, np.uint64(sizes[share]))], 0)
+
+
 @compiled(types.void(_ANY_TABLE, LONGS, types.int64, WORDS, WORDS, types.boolean[::1]))
 def _find(table: Words, sizes: Longs, oldest: int, low: Words, high: Words, known: Mask) -> None:
     least = np.uint64(oldest)
     for row in range(len(low)):
+        if row + _AHEAD < len(low):
+            _expect(table, sizes, low[row + _AHEAD])
         share = low[row] & _SHARE
         size = np.uint64(sizes[share])
         slot, rest = _home(low[row], size), high[row] & _REST
@@ -153,6 +166,8 @@ def _insert(
     """Enter ids from row `start` on; return the row whose share has no room, or their count."""
     least = np.uint64(oldest)
     for row in range(start, len(low)):
+        if row + _AHEAD < len(low):
+            _expect(table, sizes, low[row + _AHEAD])
         share = low[row] & _SHARE
         size = np.uint64(sizes[share])
         if taken[share] >= _FULL * size:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rheostat.streams.compiled import BOOLS, FLOATS, LONGS, WORDS, compiled
 from rheostat.streams.intake.fingerprint import Fingerprints
+from rheostat.streams.prefetch import prefetch
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -80,6 +81,12 @@ def _slot(actors: Any, hour: int, owner: np.uint64) -> np.int64:
             return slot
         slot = (slot + 1) & (SLOTS - 1)
     return np.int64(-1)
+
+
+@compiled(types.void(ACTORS, HOURS, types.int64, types.uint64))
+def expect_actor(actors: Any, hours: Longs, time_ms: int, actor: np.uint64) -> None:
+    """Begin to fetch an actor's slot."""
+    prefetch(actors[_hour(hours, time_ms)], np.int64(actor >> np.uint64(1)) & (SLOTS - 1))
 
 
 @compiled(types.float64(ACTORS, HOURS, types.int64, types.uint64))

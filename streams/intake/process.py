@@ -38,6 +38,7 @@ from rheostat.streams.intake.sources import Sources
 from rheostat.streams.intake.strings import lengths_of
 from rheostat.streams.intake.validate import faults
 from rheostat.streams.intake.weigh import recency, weigh_among_others, weights
+from rheostat.streams.intake.weigher import candidates
 from rheostat.streams.intake.written import Groups, Written, grouped, write
 
 Rows = NDArray[np.intp]
@@ -165,7 +166,8 @@ class Intake:
         owner = owner[new.block]
         groups = grouped(owner)
         subjects = self._pseudonymiser.pseudonyms(new.batch.column("subject_id"))
-        scores, alarms = _scores(memories, groups, new, subjects)
+        events = _events(new, subjects)
+        scores, alarms = _scores(memories, groups, events)
         certainty = certainties(new)
         weight = weights(new.signals.weight, certainty, scores.suspicion, self.settings.bursts)
         weight *= recency(scores, new.times_ms, now_ms, self.settings.weights)
@@ -181,7 +183,7 @@ class Intake:
             [memory.weigher for memory in memories],
             [(number, rows[~held[rows]]) for number, rows in groups],
             batch,
-            new.signals.codes,
+            candidates(batch, new.signals.codes, ids, events.actors),
             numbers,
             self.settings.weights,
         )
@@ -212,12 +214,10 @@ def _after_alarms(memory: Memory, blocks: Sequence[Block]) -> list[Block]:
     return [block for block in blocks if block.topic != catalogue.ALARMS]
 
 
-def _scores(
-    memories: Sequence[Memory], groups: Groups, new: Arrivals, subjects: pa.StringArray
-) -> tuple[Scores, NDArray[np.int64] | None]:
-    """Score each event among those of its partition number; return too which alarm holds it back (0: none), if any."""
+def _events(new: Arrivals, subjects: pa.StringArray) -> Events:
+    """Return what bursts are told by."""
     targets = new.batch.column("target_id")
-    events = Events(
+    return Events(
         fingerprints(targets),
         lengths_of(targets) > 0,
         fingerprints(subjects),
@@ -227,7 +227,11 @@ def _scores(
         new.times_ms,
         text_hashes(new.batch.column("text")),
     )
-    scores = unsuspicious(len(new))
+
+
+def _scores(memories: Sequence[Memory], groups: Groups, events: Events) -> tuple[Scores, NDArray[np.int64] | None]:
+    """Score each event among those of its partition number; return too which alarm holds it back (0: none), if any."""
+    scores = unsuspicious(len(events))
     for number, rows in groups:
         scorer = memories[number].bursts
         if scorer is not None:

@@ -22,6 +22,7 @@ from rheostat.streams.intake.fingerprint import fingerprints
 from rheostat.streams.intake.memory import Memory
 from rheostat.streams.intake.settings import WeightSettings
 from rheostat.streams.intake.weigh import weigh_among_others
+from rheostat.streams.intake.weigher import candidates
 from rheostat.streams.intake.written import Written, picked
 
 REASON = "released from quarantine"
@@ -60,8 +61,8 @@ def enter(memory: Memory, partition: int, blocks: Sequence[Block], settings: Wei
         return Released(None, duplicates, failures)
     batch = _entries(decoded.batch.take(pa.array(rows)))
     everything = [(0, np.arange(len(rows)))]
-    kinds = codes_of(batch.column("kind"))
-    batch, corrections = weigh_among_others([memory.weigher], everything, batch, kinds, [partition], settings)
+    given = candidates(batch, codes_of(batch.column("kind")), ids.take(rows))
+    batch, corrections = weigh_among_others([memory.weigher], everything, batch, given, [partition], settings)
     at = decoded.rows[rows]
     keys = picked(list(itertools.chain.from_iterable(block.keys for block in blocks)), at)
     times_ms = batch.column("occurred_at").to_numpy().view(np.int64)

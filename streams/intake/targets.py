@@ -9,6 +9,7 @@ from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from rheostat.streams.compiled import compiled
+from rheostat.streams.prefetch import prefetch
 
 _NEVER = np.iinfo(np.int64).min // 4
 _FREE_S = 600
@@ -27,6 +28,12 @@ def target_table(slots: int) -> NDArray[np.void]:
     table = np.zeros(slots, _TARGET)
     table["second"] = _NEVER
     return table
+
+
+@compiled(types.void(TARGET_TYPE[::1], types.uint64))
+def expect_target(table: Any, high: np.uint64) -> None:
+    """Begin to fetch a target's slot."""
+    prefetch(table, high & np.uint64(len(table) - 1))
 
 
 @compiled(types.int64(TARGET_TYPE[::1], types.uint64, types.uint64, types.int64))

@@ -21,7 +21,7 @@ from rheostat.streams.intake.corrections import corrected, lost_to
 from rheostat.streams.intake.reasons import Reason, add_reasons
 from rheostat.streams.intake.settings import BurstSettings, WeightSettings
 from rheostat.streams.intake.weigh_rows import CAPPED, VOTED
-from rheostat.streams.intake.weigher import CONFLICT, Weighed, Weigher, candidates
+from rheostat.streams.intake.weigher import CONFLICT, Candidates, Weighed, Weigher
 from rheostat.streams.intake.written import Groups
 
 Floats = NDArray[np.float64]
@@ -51,18 +51,17 @@ def weigh_among_others(
     weighers: Sequence[Weigher],
     groups: Groups,
     entries: pa.RecordBatch,
-    kinds: NDArray[np.int32],
+    given: Candidates,
     numbers: Sequence[int],
     settings: WeightSettings,
 ) -> tuple[pa.RecordBatch, dict[int, OutBlock]]:
     """Weigh the rows of each owner that go to the ledger; return the entries so weighed, and corrections by owner.
 
-    kinds: their codes. numbers: the partition number of each owner. Weighers are by owner too.
+    given: the entries as candidates. numbers: the partition number of each owner. Weighers are by owner too.
     """
     groups = [(owner, rows) for owner, rows in groups if len(rows)]
     if not groups:
         return entries, {}
-    given = candidates(entries, kinds)
     room, corrections = Weighed.room(given.weights), {}
     for owner, rows in groups:
         own = room._replace(corrections=[])

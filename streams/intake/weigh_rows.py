@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from rheostat.streams.compiled import BOOLS, BYTES, FLOATS, INTS, LONGS, WORDS, compiled
 from rheostat.streams.intake.conflicts import CONTROL, LABEL, VOTE, overrule, share_of_yes, side_of
-from rheostat.streams.intake.fingerprint import hashed
-from rheostat.streams.intake.influence import ACTORS, HOURS, charge, turn, used_up
+from rheostat.streams.intake.influence import ACTORS, HOURS, charge, expect_actor, turn, used_up
 from rheostat.streams.intake.pairs import OUTCOMES, rate
 from rheostat.streams.intake.recent_signals import (
     CALM,
@@ -25,6 +24,8 @@ from rheostat.streams.intake.recent_signals import (
     TEXT_BYTES_MAX,
     TEXTS,
     WATERMARK,
+    expect_chain,
+    expect_newest,
     find,
     put,
 )
@@ -40,6 +41,9 @@ Ints = NDArray[np.int32]
 PLAIN, CAPPED, OVERRULED, VOTED = range(4)
 """What may happen to an entry's weight besides the factor of its source."""
 
+AHEAD = 8
+"""Rows between the steps of fetching what a row will look up."""
+
 
 @compiled(types.boolean(WORDS, types.uint64))
 def _trusted(outcome_sources: Words, source: np.uint64) -> bool:
@@ -53,7 +57,7 @@ def _trusted(outcome_sources: Words, source: np.uint64) -> bool:
 @compiled(
     types.int64(
         *(SIGNALS, CHAINS, TEXTS, NUMBERS, ACTORS, HOURS, KEYS, PAIRS, FACTORS, LONGS),
-        *(BYTES, INTS, BYTES, INTS, BYTES, INTS, BYTES, INTS, BYTES, INTS),
+        *(BOOLS, WORDS, WORDS, BOOLS, WORDS, WORDS, WORDS, BYTES, INTS, BYTES, INTS),
         *(INTS, FLOATS, LONGS, FLOATS, FLOATS, BOOLS, INTS, LONGS),
         *(LONGS, LONGS, LONGS, WORDS, types.float64, types.float64, types.float64),
         *(types.float64, types.float64, types.int64, types.int64, types.int64, types.boolean),
@@ -72,12 +76,13 @@ def weigh_rows(
     pairs: Longs,
     factors: Floats,
     rows: Longs,
-    predictions: Octets,
-    prediction_offsets: Ints,
-    actors: Octets,
-    actor_offsets: Ints,
-    sources: Octets,
-    source_offsets: Ints,
+    about: Mask,
+    predictions: Words,
+    predictions_high: Words,
+    by: Mask,
+    actors: Words,
+    sources: Words,
+    events: Words,
     ids: Octets,
     id_offsets: Ints,
     targets: Octets,
@@ -118,11 +123,20 @@ def weigh_rows(
     """
     found, losers, outcome = np.empty(FOUND_MAX, np.int64), np.empty(FOUND_MAX, np.int64), np.empty(1, np.int64)
     made = 0
-    for row in rows:
+    for index in range(len(rows) + 2 * AHEAD):
+        if index < len(rows):
+            soon = rows[index]
+            expect_chain(chains, predictions[soon])
+            expect_actor(charged, hours, times_ms[soon], actors[soon])
+        if AHEAD <= index < len(rows) + AHEAD:
+            expect_newest(signals, chains, predictions[rows[index - AHEAD]])
+        if index < 2 * AHEAD:
+            continue
+        row = rows[index - 2 * AHEAD]
         kind, time_ms, weight = kinds[row], times_ms[row], weights[row]
         channel, basis = channels[kind], kind_bases[kind]
         calm, overruled_before = suspicions[row] < suspicious_at, again and lost[row]
-        source = hashed(sources, source_offsets[row], source_offsets[row + 1])[0]
+        source, actor = sources[row], actors[row]
         numbers[WATERMARK] = max(numbers[WATERMARK], time_ms)
         factor, verdict = 1.0, PLAIN
         if not again:
@@ -130,15 +144,13 @@ def weigh_rows(
                 at = place(keys, key_of(source, channel))
                 factor = factors[at] if at >= 0 else 1.0
             weight *= factor
-            if weight > 0.0 and actor_offsets[row] < actor_offsets[row + 1]:
+            if weight > 0.0 and by[row]:
                 turn(charged, hours, numbers[WATERMARK])
-                actor = hashed(actors, actor_offsets[row], actor_offsets[row + 1])[0]
                 if used_up(charged, hours, time_ms, actor) + weight > weight_max:
                     weight, verdict = 0.0, CAPPED
         id_at, id_end = id_offsets[row], id_offsets[row + 1]
-        about = prediction_offsets[row] < prediction_offsets[row + 1]
-        if about and basis != CONTROL and (weight > 0.0 or overruled_before):
-            low, high = hashed(predictions, prediction_offsets[row], prediction_offsets[row + 1])
+        if about[row] and basis != CONTROL and (weight > 0.0 or overruled_before):
+            low, high = predictions[row], predictions_high[row]
             count = find(signals, chains, texts, numbers, low, high, window_ms, found)
             target_at = target_offsets[row]
             target_bytes = target_offsets[row + 1] - target_at
@@ -149,7 +161,7 @@ def weigh_rows(
                 signals, chains, texts, numbers, low, high, ids, id_at, id_end - id_at, targets, target_at, target_bytes
             )
             signal = signals[at]
-            signal.event, signal.source, signal.time = hashed(ids, id_at, id_end)[0], source, time_ms
+            signal.event, signal.source, signal.time = events[row], source, time_ms
             signal.partition, signal.offset = partitions[row], offsets[row]
             signal.kind, signal.value, signal.weight = kind, values[row], weight
             signal.rank, signal.side = kind_ranks[kind], side_of(values[row], margin)
@@ -182,7 +194,7 @@ def weigh_rows(
                         made += 1
                         verdict = VOTED
         numbers[NEXT] += 1
-        if not again and weight > 0.0 and actor_offsets[row] < actor_offsets[row + 1]:
+        if not again and weight > 0.0 and by[row]:
             charge(charged, hours, time_ms, actor, weight)
         weighed[row], verdicts[row], own_factors[row] = weight, verdict, factor
     return made

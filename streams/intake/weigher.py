@@ -25,13 +25,14 @@ from rheostat.streams.intake.pairs import channels
 from rheostat.streams.intake.recent_signals import FOUND_MAX, RecentSignals, Remembered
 from rheostat.streams.intake.reliability import Reliability
 from rheostat.streams.intake.settings import WeightSettings
-from rheostat.streams.intake.strings import bytes_of, offsets_of
+from rheostat.streams.intake.strings import bytes_of, lengths_of, offsets_of
 from rheostat.streams.intake.weigh_rows import CAPPED, OVERRULED, weigh_rows
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 Ints = NDArray[np.int32]
 Octets = NDArray[np.uint8]
+Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
@@ -43,16 +44,18 @@ when the ledger is read again."""
 class Candidates(NamedTuple):
     """Entries of a ledger as the weigher sees them; one row each. Strings as Arrow's bytes and offsets.
 
-    weights: without what is learned here. lost: whether the weight of an entry is 0 because of a conflict; empty for
-    entries that are new.
+    about, by: whether an entry names a prediction and an actor; the words are the fingerprints of these and the low
+    halves of others. weights: without what is learned here. lost: whether the weight of an entry is 0 because of a
+    conflict; empty for entries that are new.
     """
 
-    predictions: Octets
-    prediction_offsets: Ints
-    actors: Octets
-    actor_offsets: Ints
-    sources: Octets
-    source_offsets: Ints
+    about: Mask
+    predictions: Words
+    predictions_high: Words
+    by: Mask
+    actors: Words
+    sources: Words
+    events: Words
     ids: Octets
     id_offsets: Ints
     targets: Octets
@@ -67,24 +70,46 @@ class Candidates(NamedTuple):
     offsets: Longs
 
 
-_STRINGS = ("prediction_id", "subject", "source", "event_id", "target_id")
 _NEW = np.empty(0, np.bool_)
 
 
-def candidates(entries: pa.RecordBatch, kinds: Ints, *, again: bool = False) -> Candidates:
+def candidates(
+    entries: pa.RecordBatch,
+    kinds: Ints,
+    ids: Fingerprints | None = None,
+    actors: Fingerprints | None = None,
+    *,
+    again: bool = False,
+) -> Candidates:
     """Return rows of the ledger as candidates, with their weights as they are; `again` if they are in it already.
 
-    kinds: their codes.
+    kinds: their codes. ids, actors: fingerprints of their ids and subjects, where they are known.
     """
-    strings: list[Any] = [of(entries.column(name)) for name in _STRINGS for of in (bytes_of, offsets_of)]
-    weights = entries.column("weight").to_numpy()
-    rest = (
-        *(kinds, entries.column("value").to_numpy(), entries.column("occurred_at").to_numpy().view(np.int64)),
-        *(weights, entries.column("suspicion").to_numpy()),
-        _lost(entries.column("reasons"), weights) if again else _NEW,
-        *(entries.column("origin_partition").to_numpy(), entries.column("origin_offset").to_numpy()),
+    prediction, subject, event, target = (
+        entries.column(name) for name in ("prediction_id", "subject", "event_id", "target_id")
     )
-    return Candidates._make([*strings, *rest])
+    predictions, weights = fingerprints(prediction), entries.column("weight").to_numpy()
+    return Candidates(
+        about=lengths_of(prediction) > 0,
+        predictions=predictions.low,
+        predictions_high=predictions.high,
+        by=lengths_of(subject) > 0,
+        actors=(actors or fingerprints(subject)).low,
+        sources=fingerprints(entries.column("source")).low,
+        events=(ids or fingerprints(event)).low,
+        ids=bytes_of(event),
+        id_offsets=offsets_of(event),
+        targets=bytes_of(target),
+        target_offsets=offsets_of(target),
+        kinds=kinds,
+        values=entries.column("value").to_numpy(),
+        times_ms=entries.column("occurred_at").to_numpy().view(np.int64),
+        weights=weights,
+        suspicions=entries.column("suspicion").to_numpy(),
+        lost=_lost(entries.column("reasons"), weights) if again else _NEW,
+        partitions=entries.column("origin_partition").to_numpy(),
+        offsets=entries.column("origin_offset").to_numpy(),
+    )
 
 
 class Correction(NamedTuple):
