@@ -45,9 +45,9 @@ def in_words(found: Trace) -> str:
     for place, change in found.corrections:
         left = f"corrected: {change['keeps']:.0%} of its weight left by {change['cause']} ({change['reasons']})"
         lines.append(f"{left}: {place.topic}[{place.partition}]@{place.offset}")
-    lines += [
-        f"joined: examples[{place.partition}]@{place.offset}, label {row['label']:g}" for place, row in found.examples
-    ]
+    for place, row in found.examples:
+        arm = "" if row["arm"] is None else f", arm {row['arm']}"
+        lines.append(f"joined: examples[{place.partition}]@{place.offset}, label {row['label']:g}{arm}")
     for lesson in found.lessons:
         back = "" if lesson.taken_back_in is None else f", taken back by the rollback to epoch {lesson.taken_back_in}"
         lines.append(f"taught: {lesson.model} {lesson.version}{back}")

@@ -38,15 +38,25 @@ OnRejected = Callable[[str, str], None]
 class Context(Protocol):
     """OpenFeature's evaluation context."""
 
-    targeting_key: str | None
-    attributes: Mapping[str, Any]
+    @property
+    def targeting_key(self) -> str | None:
+        """The subject."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What else is known of it."""
 
 
 class TrackingDetails(Protocol):
     """OpenFeature's tracking event details."""
 
-    value: float | None
-    attributes: Mapping[str, Any]
+    @property
+    def value(self) -> float | None:
+        """The value of the event."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What else it says."""
 
 
 def log_rejected(name: str, reason: str) -> None:

@@ -30,6 +30,7 @@ _FROM_PREDICTION = (
     "model",
     "epoch",
     "sequence",
+    "arm",
 )
 _FROM_FEEDBACK = ("subject", "kind", "weight", "occurred_at", "origin_topic", "origin_partition", "origin_offset")
 

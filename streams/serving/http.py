@@ -193,6 +193,7 @@ class _Service:
                 target_id=instance.target_id,
                 subject_id=instance.subject,
                 segment=instance.segment,
+                arm=instance.arm,
             )
 
         return list(map(prediction, wanted.instances, rows, scores))

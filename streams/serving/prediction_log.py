@@ -25,7 +25,10 @@ _IDLE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was shown. Features are in the order of the feature set; times are event times in ms."""
+    """What was shown. Features are in the order of the feature set; times are event times in ms.
+
+    `arm` is as `rheostat.schemas.arms` writes it.
+    """
 
     prediction_id: str
     model: str
@@ -39,6 +42,7 @@ class Prediction:
     target_id: str | None = None
     subject_id: str | None = None
     segment: str | None = None
+    arm: str | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -156,7 +160,7 @@ class PredictionLog:
             "action": None,
             "propensity": None,
             "score": prediction.score,
-            "arm": None,
+            "arm": prediction.arm,
             "flags": list(prediction.flags),
             "occurred_at": prediction.occurred_at_ms,
             "expires_at": prediction.expires_at_ms,

@@ -9,12 +9,13 @@ from typing import Any
 
 from rheostat.learners.contract import Batch, FeatureSchema
 from rheostat.learners.features import batch_from_columns
+from rheostat.schemas.arms import arm_text, variants_in
 
 TEXT_CHARS_MAX = 256
 CATEGORY_CHARS_MAX = 1_024
-_SINGLE = frozenset({"model", "features", "target_id", "subject", "segment"})
+_SINGLE = frozenset({"model", "features", "target_id", "subject", "segment", "arm"})
 _INSTANCE = _SINGLE - {"model"}
-_BATCH = frozenset({"model", "instances"})
+_BATCH = frozenset({"model", "instances", "arm"})
 
 
 class BadRequest(Exception):
@@ -32,13 +33,14 @@ class TooLarge(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One thing to predict for; `features` are still unchecked."""
+    """One thing to predict for; `features` are still unchecked. `arm` is as `rheostat.schemas.arms` writes it."""
 
     path: str
     features: Mapping[str, Any]
     target_id: str | None
     subject: str | None
     segment: str | None
+    arm: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +61,29 @@ class Row:
 
 
 def parse_request(body: object, instances_max: int) -> PredictRequest:
-    """Return the request in a parsed JSON body; raises BadRequest or TooLarge."""
+    """Return the request in a parsed JSON body; raises BadRequest or TooLarge.
+
+    The `arm` of a batch is that of its instances which say none of their own.
+    """
     fields = _object("body", body)
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("model", "must be the name of a model")
     if "instances" not in fields:
         _only("", fields, _SINGLE)
-        return PredictRequest(model, (_instance("", fields),), single=True)
+        return PredictRequest(model, (_instance("", fields, None),), single=True)
     _only("", fields, _BATCH)
     given = fields["instances"]
     if not isinstance(given, list) or not given:
         raise BadRequest("instances", "must be a list of at least one instance")
     if len(given) > instances_max:
         raise TooLarge("instances", f"{len(given)} instances, at most {instances_max} are accepted")
-    instances = []
+    instances, arm = [], _arm("", fields)
     for index, each in enumerate(given):
         path = f"instances[{index}]"
         instance = _object(path, each)
         _only(f"{path}.", instance, _INSTANCE)
-        instances.append(_instance(f"{path}.", instance))
+        instances.append(_instance(f"{path}.", instance, arm))
     return PredictRequest(model, tuple(instances), single=False)
 
 
@@ -90,7 +95,7 @@ def read_row(schema: FeatureSchema, instance: Instance) -> Row:
     if len(features) != len(numeric) + len(categorical):
         known = (*schema.numeric, *schema.categorical)
         unknown = next(name for name in features if name not in known)
-        raise BadRequest(f"{path}{unknown[:TEXT_CHARS_MAX]}", f"is not a feature of {schema.id}: {', '.join(known)}")
+        raise BadRequest(f"{path}{_spelled(unknown)}", f"is not a feature of {schema.id}: {', '.join(known)}")
     return Row(numeric, categorical)
 
 
@@ -100,13 +105,14 @@ def batch_of(schema: FeatureSchema, rows: list[Row]) -> Batch:
     return batch_from_columns(schema, [row.numeric for row in rows], columns)
 
 
-def _instance(path: str, fields: Mapping[str, Any]) -> Instance:
+def _instance(path: str, fields: Mapping[str, Any], arm: str | None) -> Instance:
     return Instance(
         path=path,
         features=_object(f"{path}features", fields.get("features")),
         target_id=_text(path, "target_id", fields),
         subject=_text(path, "subject", fields),
         segment=_text(path, "segment", fields),
+        arm=_arm(path, fields) or arm,
     )
 
 
@@ -119,7 +125,7 @@ def _object(path: str, value: object) -> Mapping[str, Any]:
 def _only(path: str, fields: Mapping[str, Any], known: frozenset[str]) -> None:
     unknown = next((name for name in fields if name not in known), None)
     if unknown is not None:
-        raise BadRequest(f"{path}{unknown[:TEXT_CHARS_MAX]}", f"is not known here; known: {', '.join(sorted(known))}")
+        raise BadRequest(f"{path}{_spelled(unknown)}", f"is not known here; known: {', '.join(sorted(known))}")
 
 
 def _text(path: str, name: str, fields: Mapping[str, Any]) -> str | None:
@@ -129,6 +135,18 @@ def _text(path: str, name: str, fields: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX or not _encodable(value):
         raise BadRequest(f"{path}{name}", f"must be text of 1 to {TEXT_CHARS_MAX} characters")
     return value
+
+
+def _arm(path: str, fields: Mapping[str, Any]) -> str | None:
+    value = fields.get("arm")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}arm", "must be text: experiment:variant")
+    try:
+        return arm_text(variants_in(value))
+    except ValueError as error:
+        raise BadRequest(f"{path}arm", str(error)) from error
 
 
 def _number(path: str, name: str, features: Mapping[str, Any]) -> float:
@@ -151,6 +169,11 @@ def _category(path: str, name: str, features: Mapping[str, Any]) -> str:
     if not isinstance(value, str) or len(value) > CATEGORY_CHARS_MAX or not _encodable(value):
         raise BadRequest(f"{path}{name}", f"must be text of at most {CATEGORY_CHARS_MAX} characters, or null")
     return value
+
+
+def _spelled(name: str) -> str:
+    """Return an unknown field's name, cut short, as an answer can say it."""
+    return name[:TEXT_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
 def _encodable(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The README shows the topics as they are, and its Python does not lie about names."""
+"""The README shows the topics as they are, and the Python shown does not lie about names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from rheostat.schemas.catalogue import topics_table
 from rheostat.streams import topology
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README + (ROOT / "streams/client/README.md").read_text(), re.DOTALL)
 
 
 def test_the_topics_table_is_the_catalogues() -> None:

@@ -53,7 +53,7 @@ def counts(world: Driver) -> dict[str, int]:
 def test_an_example_has_the_features_of_the_prediction_and_the_label_of_the_feedback() -> None:
     world = driver()
     world.feed(
-        predictions(world, prediction("p1", T0, segment="eu", propensity=0.25, score=0.2)),
+        predictions(world, prediction("p1", T0, segment="eu", propensity=0.25, score=0.2, arm="ranker:b")),
         ledger(world, entry("e1", "p1", T0 + 400, kind="incorrect", value=0.0, weight=0.5, target_id="t", segment="x")),
     )
     (made,) = examples(world)
@@ -80,6 +80,7 @@ def test_an_example_has_the_features_of_the_prediction_and_the_label_of_the_feed
         "origin_topic": catalogue.FEEDBACK_EXPLICIT,
         "origin_partition": 0,
         "origin_offset": 42,
+        "arm": "ranker:b",
     }
     (block,) = world.written
     assert (block.partition, block.keys, block.timestamps_ms) == (0, [b"p1"], [T0 + 400])
@@ -96,7 +97,8 @@ def test_feedback_waits_for_its_prediction() -> None:
 
 def test_a_silent_prediction_gets_the_default_label_when_its_window_closes() -> None:
     world = driver(default_label=0.0, default_weight=0.1)
-    world.feed(predictions(world, prediction("p1", T0), prediction("p2", T0)), ledger(world, entry("e1", "p1", T0 + 1)))
+    shown = predictions(world, prediction("p1", T0), prediction("p2", T0, arm="ranker:a"))
+    world.feed(shown, ledger(world, entry("e1", "p1", T0 + 1)))
     world.feed(predictions(world, prediction("p3", T0 + 1_500)), ledger(world, entry("e3", "p3", T0 + 1_500)))
     made = {each["example_id"]: each for each in examples(world)}
     assert set(made) == {"e1", "e3", "default:p2"}
@@ -107,7 +109,8 @@ def test_a_silent_prediction_gets_the_default_label_when_its_window_closes() -> 
         "default",
         WINDOW,
     )
-    assert default["occurred_at"] == T0 + WINDOW
+    assert (default["occurred_at"], default["arm"]) == (T0 + WINDOW, "ranker:a")
+    assert made["e1"]["arm"] is None
     assert (counts(world)["default_emitted"], counts(world)["answered"]) == (1, 1)
 
 

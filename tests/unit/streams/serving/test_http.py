@@ -18,6 +18,7 @@ from tests.support.serving import ServingWorld
 
 FEATURES = {"url_length": 12, "age_days": 3.5, "tld": "com"}
 ONE = {"model": "phishing", "features": FEATURES}
+SAID = {"target_id": "site-1", "subject": "s-1", "segment": "de", "arm": "ranker-v2:treatment"}
 
 
 class Site(ServingWorld):
@@ -46,7 +47,7 @@ def site() -> Iterator[Site]:
 
 
 def test_a_prediction_is_that_of_the_version_in_use_and_is_logged_with_its_features(site: Site) -> None:
-    answer = site.open().post("/predict", json={**ONE, "target_id": "site-1", "subject": "s-1", "segment": "de"})
+    answer = site.open().post("/predict", json={**ONE, **SAID})
     assert answer.status_code == 200
     body = answer.json()
     version = site.follower.current("phishing")
@@ -75,7 +76,7 @@ def test_a_prediction_is_that_of_the_version_in_use_and_is_logged_with_its_featu
         "action": None,
         "propensity": None,
         "score": expected,
-        "arm": None,
+        "arm": "ranker-v2:treatment",
         "flags": [],
         "occurred_at": now_ms,
         "expires_at": now_ms + 30 * 60_000,
@@ -91,6 +92,25 @@ def test_a_batch_is_answered_in_order_with_an_id_for_each(site: Site) -> None:
     assert [each["score"] for each in batch] == pytest.approx([each["score"] for each in singles], abs=1e-12)
     assert len({each["prediction_id"] for each in batch + singles}) == 50
     assert len(site.logged()) == 50
+
+
+def test_the_arm_of_a_batch_is_that_of_instances_without_one_of_their_own(site: Site) -> None:
+    said: list[dict[str, Any]] = [{}, {"arm": None}, {"arm": "layout:wide"}]
+    instances = [{"features": FEATURES, **each} for each in said]
+    batch = {"model": "phishing", "instances": instances}
+    client = site.open()
+    answered = client.post("/predict", json={**batch, "arm": "ranker-v2:treatment"}).json()["predictions"]
+    answered += client.post("/predict", json=batch).json()["predictions"]
+    arms = {each["prediction_id"]: each["arm"] for each in site.logged()}
+    assert [arms[each["prediction_id"]] for each in answered] == [
+        *("ranker-v2:treatment", "ranker-v2:treatment", "layout:wide"),
+        *(None, None, "layout:wide"),
+    ]
+
+
+def test_arms_are_logged_in_one_spelling(site: Site) -> None:
+    assert site.open().post("/predict", json={**ONE, "arm": "ranker-v2:b,checkout:short"}).status_code == 200
+    assert site.logged()[0]["arm"] == "checkout:short,ranker-v2:b"
 
 
 def changed(**features: object) -> dict[str, Any]:
@@ -120,6 +140,17 @@ def without(name: str) -> dict[str, Any]:
         ({**ONE, "segments": "de"}, 400, "segments"),
         ({**ONE, "segment": 7}, 400, "segment"),
         ({**ONE, "target_id": ""}, 400, "target_id"),
+        ({**ONE, "arm": ""}, 400, "arm"),
+        ({**ONE, "arm": 7}, 400, "arm"),
+        ({**ONE, "arm": {"ranker-v2": "treatment"}}, 400, "arm"),
+        ({**ONE, "arm": "treatment"}, 400, "arm"),
+        ({**ONE, "arm": "ranker-v2:" + "x" * 65}, 400, "arm"),
+        ({**ONE, "arm": "ranker-v2:a,ranker-v2:b"}, 400, "arm"),
+        ({**ONE, "arm": "ranker-v2:\ud800"}, 400, "arm"),
+        ({**ONE, "\ud800": 1}, 400, "\\ud800"),
+        (changed(**{"\ud800": 1}), 400, "features.\\ud800"),
+        ({"model": "phishing", "instances": [{"features": FEATURES}], "arm": 7}, 400, "arm"),
+        ({"model": "phishing", "instances": [{"features": FEATURES, "arm": "b"}]}, 400, "instances[0].arm"),
         ({"model": "phishing", "instances": []}, 400, "instances"),
         ({"model": "phishing", "instances": [ONE]}, 400, "instances[0].model"),
         ({"model": "phishing", "instances": [{"features": FEATURES}, {}]}, 400, "instances[1].features"),
@@ -223,7 +254,8 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["model", "features", "instances", "tld", "url_length", "age_days", "segment"]), inner
+            st.sampled_from(["model", "features", "instances", "tld", "url_length", "age_days", "segment", "arm"]),
+            inner,
         )
     ),
     max_leaves=12,
