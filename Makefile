@@ -26,6 +26,7 @@ setup: .venv/.stamp  ## make .venv with everything in it; done again only when v
 	exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m compileall -q schemas streams learners
 	@$(BIN)/python -c 'import rheostat.streams.intake_join, rheostat.streams.learn.stage'  # compiles their loops
 	@touch $@
 

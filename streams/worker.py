@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from prometheus_client import CollectorRegistry
 
 from rheostat.learners.contract import FeatureSchema, Learner
 from rheostat.streams.clock import Clock, WallClock
-from rheostat.streams.collector import collect_rarely
+from rheostat.streams.collector import collect_later, collect_rarely
 from rheostat.streams.config import Config, IntakeConfig, ModelConfig
 from rheostat.streams.engine.broker import Broker
-from rheostat.streams.engine.faust_worker import MakeLoop, run_worker
 from rheostat.streams.engine.loop import LoopLimits, LoopObserver, Process, StageLoop
 from rheostat.streams.engine.stage import Stage
 from rheostat.streams.errors import ConfigError
@@ -29,6 +29,9 @@ from rheostat.streams.monitor.settings import MonitorSettings
 from rheostat.streams.topology import StageRow
 from rheostat.streams.watch.settings import WatchSettings
 
+if TYPE_CHECKING:
+    from rheostat.streams.engine.faust_worker import MakeLoop
+
 
 def run_stages(
     rows: Iterable[StageRow],
@@ -42,6 +45,9 @@ def run_stages(
 ) -> None:
     """Run these stages until SIGTERM; does not return."""
     share_arenas()
+    collect_later()
+    from rheostat.streams.engine.faust_worker import run_worker  # With Faust, which is large: only now.
+
     rows = list(rows)
     if any(row.per_model for row in rows):
         pa.array([0])  # imports pandas, which River needs: before there is work, not during it

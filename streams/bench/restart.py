@@ -49,8 +49,8 @@ def bench_restart(broker: Broker, pipeline: Pipeline, folder: Path, ids: int, *,
 
     Returns, of the second life: `seconds_to_processing` from its start to the commit of the first event sent after the
     kill, as seen by a reader of committed records, and its phases: `start_s` until it answers on its metrics port
-    (interpreter, imports, compiled code), `restore_s` reading the ledger, and `join_and_first_commit_s`, in which the
-    group has to miss the dead member before its partitions are given to the new one.
+    (interpreter, imports, compiled code), `restore_s` reading the ledger, and `join_and_first_commit_s`, the rest:
+    the group has to miss the dead member before its partitions are given to the new one, which reads meanwhile.
     `resident_mb` and `peak_mb` are as the kernel has them, in 1e6 bytes; `empty_mb` is the same worker before there was
     any id. `table_bytes_per_id` is the memory that duplicates are found by. `verified`: no event was lost, and every
     repeat was found.

@@ -155,8 +155,15 @@ class Broker(Protocol):
         """Create the topics that do not exist; return the names of those created."""
         ...
 
-    def group_consumer(self, group: str, topics: Sequence[str]) -> StageConsumer:
-        """Join a consumer group; assignment is co-partitioned (range)."""
+    def group_consumer(self, group: str, topics: Sequence[str], *, name: str = "") -> StageConsumer:
+        """Join a consumer group; assignment is co-partitioned (range).
+
+        name: tells a worker from the others of its group, and stays the same when it is started again.
+        """
+        ...
+
+    def held_by(self, group: str, name: str) -> list[TopicPartition]:
+        """Return what a group holds for members of this name, be they dead; nothing if it does not tell."""
         ...
 
     def static_consumer(self, group: str, topics: Sequence[str]) -> StageConsumer:

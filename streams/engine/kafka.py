@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.kafka_consumer import KafkaGroupConsumer, KafkaStaticConsumer
 from rheostat.streams.engine.kafka_errors import translate
@@ -20,6 +21,7 @@ from rheostat.streams.errors import ConfigError, Retryable
 
 _ANSWER_TIMEOUT_S = 5.0
 _CREATE_TIMEOUT_S = 15.0
+_DESCRIBE_TIMEOUT_S = 2.0
 
 
 class KafkaBroker:
@@ -78,10 +80,21 @@ class KafkaBroker:
         offsets.high(offsets.all_of(spec.name for spec in missing))
         return created
 
-    def group_consumer(self, group: str, topics: Sequence[str]) -> KafkaGroupConsumer:
-        """Join a consumer group; assignment is co-partitioned (range)."""
+    def group_consumer(self, group: str, topics: Sequence[str], *, name: str = "") -> KafkaGroupConsumer:
+        """Join a consumer group; assignment is co-partitioned (range). `name` is its client.id."""
         self._offsets().all_of(topics)
-        return KafkaGroupConsumer(self._settings, group, topics)
+        return KafkaGroupConsumer(self._settings, group, topics, name)
+
+    def held_by(self, group: str, name: str) -> list[TopicPartition]:
+        """Return what a group holds for members of this name, be they dead; nothing if the broker does not tell."""
+        prefix = self._settings.prefix
+        try:
+            asked = self._connected().describe_consumer_groups([prefix + group], request_timeout=_DESCRIBE_TIMEOUT_S)
+            members = asked[prefix + group].result().members
+        except KafkaException:
+            return []
+        held = [tp for each in members if each.client_id == prefix + name for tp in each.assignment.topic_partitions]
+        return sorted(TopicPartition(tp.topic[len(prefix) :], tp.partition) for tp in held)
 
     def static_consumer(self, group: str, topics: Sequence[str]) -> KafkaStaticConsumer:
         """Own all partitions of the topics, with offsets kept under `group`."""

@@ -168,8 +168,8 @@ class KafkaGroupConsumer(_Consumer):
     offset. protocol "classic" (eager range): librdkafka wants the whole assignment at once, so it is paused there.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str, topics: Sequence[str]) -> None:
-        super().__init__(settings, settings.member(group))
+    def __init__(self, settings: KafkaSettings, group: str, topics: Sequence[str], name: str) -> None:
+        super().__init__(settings, settings.member(group, name))
         self._eager = settings.protocol == "classic"
         self._consumer.subscribe(
             [self._prefix + topic for topic in topics],

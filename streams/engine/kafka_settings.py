@@ -67,13 +67,16 @@ class KafkaSettings:
         """Return settings for a reader of topics that fill by transactions: each commit is delivered at once."""
         return {**self.reader(group, eof=eof), "fetch.wait.max.ms": 100, **self.consumer_overrides}
 
-    def member(self, group: str) -> dict[str, object]:
+    def member(self, group: str, name: str = "") -> dict[str, object]:
         """Return settings for a group member; range co-partitions several topics, the other assignors do not.
+
+        name: its client.id, by which it is found among the members; what is configured for all clients comes first.
 
         Its topics fill all the time, so it makes at most some 65 fetches a second: a broker that answers every few
         records at once spends more on the answers than on the records.
         """
-        settings = {**self.reader(group, eof=False), "fetch.min.bytes": 65_536, **self.consumer_overrides}
+        named = {"client.id": self.prefix + name} if name else {}
+        settings = {**named, **self.reader(group, eof=False), "fetch.min.bytes": 65_536, **self.consumer_overrides}
         if self.protocol == "consumer":
             return {**settings, "group.protocol": "consumer", "group.remote.assignor": "range"}
         static = {} if self.instance_id is None else {"group.instance.id": self.prefix + self.instance_id}

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Protocol
 
 from rheostat.streams.clock import Clock
 from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.engine.broker import Broker
+from rheostat.streams.engine.opening import Opener
+from rheostat.streams.engine.registering import RegisteringProducer
 from rheostat.streams.engine.stage import Output, Stage, Task
 from rheostat.streams.errors import Abortable, Retryable
 
@@ -60,7 +63,7 @@ class LoopObserver(Protocol):
         ...
 
     def opened(self, stage: str, key: int, task: Task, seconds: float) -> None:
-        """A task was opened from the log; `seconds` is its share of the time it took to open all that were waiting."""
+        """A task was opened from the log; `seconds` is its share of the time, others being opened along with it."""
         ...
 
     def closed(self, stage: str, key: int) -> None:
@@ -124,12 +127,21 @@ class StageLoop:
         self._observer: LoopObserver = observer or NoObserver()
         self._log = broker.log()
         group = f"rheostat-{stage.name}"
-        # The producer first: registering it aborts a predecessor's open transaction, which would otherwise hold up
-        # the committed offsets.
-        self._producer = broker.transactional_producer(f"{group}-{slot}")
-        static = stage.assignment == "static"
-        self._consumer = (broker.static_consumer if static else broker.group_consumer)(group, stage.sources)
-        self._static = static
+        name = f"{group}-{slot}"
+        # Registering it fences a predecessor, and aborts what that left open: committed offsets and logs wait for it.
+        self._producer = RegisteringProducer(partial(broker.transactional_producer, name))
+        self._static = stage.assignment == "static"
+        self._held = partial(broker.held_by, group, name)
+        held: Sequence[TopicPartition] = ()
+        if self._static:
+            # Nothing else keeps a predecessor from moving on from where it is found to stand.
+            self._producer.wait()
+            self._consumer = broker.static_consumer(group, stage.sources)
+        else:
+            # Before joining: a group of the classic protocol tells nothing while it waits for its members.
+            held = self._held()
+            self._consumer = broker.group_consumer(group, stage.sources, name=name)
+        self._opener = Opener(stage, self._log, clock, self._limits.open_at_once)
         self._tasks: dict[int, Task] = {}
         self._owned: set[TopicPartition] = set()
         self._opening: set[TopicPartition] = set()
@@ -138,6 +150,7 @@ class StageLoop:
         self._began = 0.0
         self._last_tick_ms = clock.now_ms()
         self._closed = False
+        self._open_ahead(held)
 
     @property
     def tasks(self) -> Mapping[int, Task]:
@@ -155,6 +168,7 @@ class StageLoop:
     def step(self) -> int:
         """Poll once and commit at most one transaction; return how many records it consumed."""
         self._wait_for_turn()
+        self._producer.check()
         blocks = self._consumer.poll(self._limits.records_max, self._limits.poll_timeout_ms)
         self._drop_revoked(self._consumer.take_revoked())
         assigned = self._consumer.take_assigned()
@@ -179,6 +193,7 @@ class StageLoop:
         self._closed = True
         self._producer.close()
         self._consumer.close()
+        self._opener.give_up_but(())
         for key in list(self._tasks):
             self._drop(key)
 
@@ -258,27 +273,24 @@ class StageLoop:
             committed = self._consumer.committed(waiting)
         except Retryable:
             return
-        positions: dict[int, dict[TopicPartition, Committed]] = {}
-        for each in waiting:
-            positions.setdefault(self._key(each.partition), {})[each] = committed[each]
-        started = time.perf_counter()
-        tasks = self._opened(list(positions.values()))
-        seconds = (time.perf_counter() - started) / len(tasks)
-        for (key, own), task in zip(positions.items(), tasks, strict=True):
-            self._start(key, task, own, seconds)
+        positions = self._by_key(committed)
+        for key, (task, seconds) in self._opener.open(positions).items():
+            self._start(key, task, positions[key], seconds)
         self._opening.clear()
+        if self._opener.ahead:
+            self._opener.give_up_but({self._key(each.partition) for each in self._held()})
 
-    def _opened(self, positions: Sequence[Mapping[TopicPartition, Committed]]) -> list[Task]:
-        """Have the stage open a task for each of these, some at a time: while one waits for the log, another works."""
+    def _open_ahead(self, held: Sequence[TopicPartition]) -> None:
+        """Begin to open what the group holds for a dead predecessor: it will be assigned once that one is missed."""
+        if held:
+            with suppress(Retryable):
+                self._opener.open_ahead(self._by_key(self._consumer.committed(held)))
 
-        def opened(committed: Mapping[TopicPartition, Committed]) -> Task:
-            numbers = sorted({each.partition for each in committed})
-            return self.stage.open(numbers, committed, self._log, self._clock.now_ms())
-
-        if len(positions) == 1:
-            return list(map(opened, positions))
-        with ThreadPoolExecutor(self._limits.open_at_once, f"open-{self.stage.name}") as threads:
-            return list(threads.map(opened, positions))
+    def _by_key(self, committed: Mapping[TopicPartition, Committed]) -> dict[int, dict[TopicPartition, Committed]]:
+        positions: dict[int, dict[TopicPartition, Committed]] = {}
+        for each in sorted(committed):
+            positions.setdefault(self._key(each.partition), {})[each] = committed[each]
+        return positions
 
     def _start(self, key: int, task: Task, committed: Mapping[TopicPartition, Committed], seconds: float) -> None:
         self._tasks[key] = task

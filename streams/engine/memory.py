@@ -43,9 +43,14 @@ class MemoryBroker:
                 self._cluster.topics[spec.name] = [PartitionLog(spec.name, p) for p in range(spec.partitions)]
             return [spec.name for spec in missing]
 
-    def group_consumer(self, group: str, topics: Sequence[str]) -> MemoryGroupConsumer:
+    def group_consumer(self, group: str, topics: Sequence[str], *, name: str = "") -> MemoryGroupConsumer:
         """Join a consumer group; assignment is co-partitioned (range)."""
-        return MemoryGroupConsumer(self._cluster, group, topics, self._wait_ms)
+        return MemoryGroupConsumer(self._cluster, group, topics, name, self._wait_ms)
+
+    def held_by(self, group: str, name: str) -> list[TopicPartition]:
+        """Return what a group holds for members of this name, be they dead."""
+        with self._cluster.changed:
+            return self._cluster.group(group).held_by(name)
 
     def static_consumer(self, group: str, topics: Sequence[str]) -> MemoryStaticConsumer:
         """Own all partitions of the topics, with offsets kept under `group`."""

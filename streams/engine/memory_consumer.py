@@ -104,11 +104,12 @@ class _Consumer:
 class MemoryGroupConsumer(_Consumer):
     """A member of a consumer group."""
 
-    def __init__(self, cluster: Cluster, group: str, topics: Sequence[str], wait_ms: int) -> None:
+    def __init__(self, cluster: Cluster, group: str, topics: Sequence[str], name: str, wait_ms: int) -> None:
         super().__init__(cluster, group, topics, wait_ms)
         self._topics = tuple(topics)
+        self._name = name
         with cluster.changed:
-            self._member = self._group.join(self._topics)
+            self._member = self._group.join(self._topics, name)
             cluster.changed.notify_all()
 
     def _reconcile(self) -> bool:
@@ -117,7 +118,7 @@ class MemoryGroupConsumer(_Consumer):
             return True
         if not self._group.is_member(self._member):
             lost = sorted(self._owned)
-            self._member = self._group.join(self._topics)
+            self._member = self._group.join(self._topics, self._name)
             self._drop(lost)
             return True
         revoked, assigned = self._group.reconcile(self._member)

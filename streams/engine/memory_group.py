@@ -24,6 +24,7 @@ class Member:
 
     member_id: str
     topics: tuple[str, ...]
+    name: str = ""
     epoch: int = 0
     owned: set[TopicPartition] = field(default_factory=set)
 
@@ -62,10 +63,10 @@ class Group:
         self._epoch = 0
         self._joined = 0
 
-    def join(self, topics: Sequence[str]) -> Member:
+    def join(self, topics: Sequence[str], name: str = "") -> Member:
         """Add a member; the others learn of it when they reconcile."""
         self._joined += 1
-        member = Member(f"{self.name}-{self._joined:06d}", tuple(topics))
+        member = Member(f"{self.name}-{self._joined:06d}", tuple(topics), name)
         self._members[member.member_id] = member
         self._rebalance()
         return member
@@ -74,6 +75,10 @@ class Group:
         """Remove a member and what it owned (it left, or its session ended). Idempotent."""
         if self._members.pop(member.member_id, None) is not None:
             self._rebalance()
+
+    def held_by(self, name: str) -> list[TopicPartition]:
+        """Return what members of this name own."""
+        return sorted(tp for member in self._members.values() if member.name == name for tp in member.owned)
 
     def is_member(self, member: Member) -> bool:
         """Whether the group still knows this member."""

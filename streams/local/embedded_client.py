@@ -126,8 +126,8 @@ class _EmbeddedProducer(KafkaTransactionalProducer):
 
 
 class _EmbeddedGroupConsumer(KafkaGroupConsumer):
-    def __init__(self, settings: KafkaSettings, group: str, topics: Sequence[str], notes: _Notes) -> None:
-        super().__init__(settings, group, topics)
+    def __init__(self, settings: KafkaSettings, group: str, topics: Sequence[str], name: str, notes: _Notes) -> None:
+        super().__init__(settings, group, topics, name)
         self._group = group
         self._notes = notes
 
@@ -158,10 +158,14 @@ class _EmbeddedStaticConsumer(KafkaStaticConsumer):
 
 
 class _EmbeddedKafkaBroker(KafkaBroker):
-    def group_consumer(self, group: str, topics: Sequence[str]) -> KafkaGroupConsumer:
+    def group_consumer(self, group: str, topics: Sequence[str], *, name: str = "") -> KafkaGroupConsumer:
         """Join a consumer group; assignment is co-partitioned (range)."""
         self._offsets().all_of(topics)
-        return _EmbeddedGroupConsumer(self._settings, group, topics, self._notes())
+        return _EmbeddedGroupConsumer(self._settings, group, topics, name, self._notes())
+
+    def held_by(self, group: str, name: str) -> list[TopicPartition]:
+        """Return nothing: a predecessor is not fenced here, and may still be at work on what it holds."""
+        return []
 
     def static_consumer(self, group: str, topics: Sequence[str]) -> KafkaStaticConsumer:
         """Own all partitions of the topics, with offsets kept under `group`."""

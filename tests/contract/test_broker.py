@@ -57,8 +57,8 @@ class Clients:
         self._broker = broker
         self._stack = stack
 
-    def member(self, *topics: str, group: str = "g") -> Member:
-        return Member(self._closing(self._broker.group_consumer(group, topics or ("in",))))
+    def member(self, *topics: str, group: str = "g", name: str = "") -> Member:
+        return Member(self._closing(self._broker.group_consumer(group, topics or ("in",), name=name)))
 
     def static(self, *topics: str, group: str = "s") -> Member:
         return Member(self._closing(self._broker.static_consumer(group, topics or ("in",))))
@@ -292,6 +292,24 @@ def test_a_partition_that_changed_hands_continues_at_the_committed_offset(broker
     await_ownership([first, second], lambda: len(first.owned) == 2 and len(second.owned) == 2)
     await_ownership([first, second], lambda: sum(map(len, second.received)) == 2)
     assert {value for value in values_of(second.received) if value} == {b"%d-3" % tp.partition for tp in second.owned}
+
+
+def test_what_a_member_holds_is_known_by_its_name_and_where_it_stands_before_one_joins(
+    broker: Broker, clients: Clients
+) -> None:
+    assert broker.held_by("g", "one") == []
+    publish(broker, "in", 0, [b"a"])
+    first, producer = clients.member("in", "other", name="one"), clients.producer()
+    blocks = first.next_blocks()
+    producer.begin()
+    producer.send_offsets(positions(blocks, "known"), first.consumer.group_metadata())
+    producer.commit()
+    held = broker.held_by("g", "one")
+    assert held == sorted(first.owned)
+    assert len(held) == 8
+    assert broker.held_by("g", "on") == broker.held_by("h", "one") == []
+    successor = clients.member("in", "other", name="one")
+    assert successor.consumer.committed(held)[IN0] == Committed(1, "known")
 
 
 def test_offsets_under_a_stale_membership_are_refused(broker: Broker, clients: Clients) -> None:

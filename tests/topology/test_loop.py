@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Barrier
+from threading import Barrier, Event
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +17,10 @@ from rheostat.streams.engine.block import Committed, TopicPartition
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
+from rheostat.streams.engine.memory_producer import MemoryTransactionalProducer
 from rheostat.streams.engine.stage import Log
-from rheostat.streams.errors import Abortable, Fenced, Retryable
+from rheostat.streams.errors import Abortable, Fatal, Fenced, Retryable
+from tests.support.brokers import await_condition
 from tests.support.copy_stage import CopyStage, CopyTask
 
 PARTITIONS = 3
@@ -139,6 +142,105 @@ def test_tasks_are_opened_at_the_same_time() -> None:
     loop = StageLoop(TogetherStage(), world.broker, slot="0", clock=world.clock, limits=limits)
     loop.step()
     assert sorted(loop.tasks) == list(range(PARTITIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class CountingStage(CopyStage):
+    """Knows which partition numbers were opened."""
+
+    opened: list[int] = field(default_factory=list)
+
+    def open(
+        self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
+    ) -> CopyTask:
+        self.opened.extend(partitions)
+        return CopyStage.open(self, partitions, committed, log, now_ms)
+
+
+def successor(world: World, slot: str) -> tuple[CountingStage, StageLoop]:
+    stage, limits = CountingStage(), LoopLimits(poll_timeout_ms=0, interval_ms=0)
+    return stage, StageLoop(stage, world.broker, slot=slot, clock=world.clock, limits=limits)
+
+
+@pytest.mark.parametrize(("slot", "ahead"), [("0", PARTITIONS), ("1", 0)])
+def test_what_a_dead_predecessor_holds_is_opened_before_the_group_misses_it(slot: str, ahead: int) -> None:
+    world = World()
+    world.start(0)
+    world.produce(b"a")
+    world.drain()
+    stage, loop = successor(world, slot)
+    await_condition(lambda: len(stage.opened) == ahead, "opened ahead")
+    world.broker.expire(world.loops.pop(0)._consumer)
+    world.produce(b"a")
+    world.produce(b"b")
+    for _ in range(3):
+        loop.step()
+    assert sorted(stage.opened) == list(range(PARTITIONS))
+    world.drain()
+    assert world.out == {b"a": 1, b"b": 1}
+
+
+class SlowBroker(MemoryBroker):
+    """Registers producers only when it is told to, or soon after. `done` has what was done, in order."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock, wait_ms=0)
+        self.create_topics([TopicSpec("in", PARTITIONS), TopicSpec("out", PARTITIONS)])
+        self.goes_on = Event()
+        self.done: list[str] = []
+        self.error: Exception | None = None
+
+    def transactional_producer(self, transactional_id: str) -> MemoryTransactionalProducer:
+        self.goes_on.wait(0.3)
+        self.done.append("registered")
+        if self.error is not None:
+            raise self.error
+        return super().transactional_producer(transactional_id)
+
+    def looked(self) -> None:
+        self.done.append("looked")
+        self.goes_on.set()
+
+
+@dataclass(frozen=True, slots=True)
+class LookingStage(CopyStage):
+    """Tells its broker when a task is opened."""
+
+    opening: Callable[[], None] = field(default=lambda: None)
+
+    def open(
+        self, partitions: Sequence[int], committed: Mapping[TopicPartition, Committed], log: Log, now_ms: int
+    ) -> CopyTask:
+        self.opening()
+        return CopyStage.open(self, partitions, committed, log, now_ms)
+
+
+def loop_on(broker: SlowBroker, assignment: Literal["group", "static"]) -> StageLoop:
+    stage = LookingStage(assignment=assignment, opening=broker.looked)
+    limits = LoopLimits(poll_timeout_ms=0, interval_ms=0)
+    return StageLoop(stage, broker, slot="0", clock=ManualClock(), limits=limits)
+
+
+@pytest.mark.parametrize(("assignment", "first"), [("group", "looked"), ("static", "registered")])
+def test_a_predecessor_is_fenced_before_a_static_stage_is_opened_and_meanwhile_where_a_group_keeps_it_away(
+    assignment: Literal["group", "static"], first: str
+) -> None:
+    broker = SlowBroker(ManualClock())
+    loop = loop_on(broker, assignment)
+    loop.step()
+    assert loop.tasks
+    broker.producer().send("in", b"a", b"a", timestamp_ms=1, partition=0)
+    loop.step()
+    assert broker.done[0] == first
+    assert [key for block in broker.log().read("out", 0) for key in block.keys] == [b"a"]
+
+
+def test_an_error_of_registering_ends_the_loop_though_nothing_is_written() -> None:
+    broker = SlowBroker(ManualClock())
+    broker.error = Fatal("not allowed")
+    loop = loop_on(broker, "group")
+    with pytest.raises(Fatal, match="not allowed"):
+        loop.run(Event())
 
 
 def test_counts_in_the_metadata_survive_a_crash() -> None:

@@ -1,4 +1,4 @@
-"""What keeps a worker small: no pandas or SciPy where nobody needs them, and memory given back after a restore."""
+"""What keeps a worker small and soon ready: it imports and looks at nothing for nobody, and gives memory back."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def test_the_metrics_of_one_stage_do_not_import_another() -> None:
     stages = "intake", "join", "learn", "monitor", "watch"
     loaded = f"print([each for each in {stages} if 'rheostat.streams.' + each + '.stage' in sys.modules])"
     assert run(f"import sys, rheostat.streams.stage_metrics, rheostat.streams.worker\n{loaded}") == "[]"
+
+
+def test_the_collector_waits_until_all_is_imported_and_never_looks_at_that() -> None:
+    shown = run(
+        "import gc\n"
+        "from rheostat.streams.collector import collect_later, collect_rarely\n"
+        "collect_later()\n"
+        "print(gc.isenabled())\n"
+        "collect_rarely()\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 1_000, gc.get_threshold()[0] > 100_000)"
+    )
+    assert shown.split() == ["False", "True", "True", "True"]
 
 
 def test_without_it_pandas_would_be_imported() -> None:
