@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rheostat.learners.contract import FeatureSchema
+from rheostat.streams.declared_features import declared_schema
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings, WeightSettings
 from rheostat.streams.intake.sources import SourceSettings
@@ -146,6 +147,16 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FeaturesConfig:
+    """Folder of the feature dictionary (schemas/features/README.md).
+
+    Where it is set, every model's feature set must be in it: what could be left out by its name would guard nothing.
+    """
+
+    dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureSetConfig:
     """The inputs of a model, in order."""
 
@@ -167,17 +178,27 @@ class Config:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     serve: ServeConfig = field(default_factory=ServeConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     feature_sets: Mapping[str, FeatureSetConfig] = field(default_factory=dict)
 
     def feature_schema(self, model: str) -> FeatureSchema:
-        """Return the inputs of a model. Raises ConfigError for an unknown model or feature set."""
+        """Return the inputs of a model, as the dictionary declares them, where there is one.
+
+        Raises ConfigError for an unknown model or feature set, and for one that the dictionary does not allow.
+        """
         if model not in self.models:
             raise ConfigError(f"model {model!r} is not configured; known: {', '.join(sorted(self.models)) or 'none'}")
         name = self.models[model].feature_set
+        if self.features.dir is not None:
+            listed = self._listed(name) if name in self.feature_sets else None
+            return declared_schema(Path(self.features.dir), model, name, listed)
         if name not in self.feature_sets:
             known = ", ".join(sorted(self.feature_sets)) or "none"
             raise ConfigError(f"models.{model}.feature_set: {name!r} is not configured; known: {known}")
+        return self._listed(name)
+
+    def _listed(self, name: str) -> FeatureSchema:
         found = self.feature_sets[name]
         return FeatureSchema(name, tuple(found.numeric), tuple(found.categorical))
 

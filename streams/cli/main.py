@@ -13,6 +13,7 @@ from rheostat.streams.cli import (
     bench,
     deadletter,
     demo,
+    features,
     gateway,
     keys,
     quarantine,
@@ -50,6 +51,7 @@ app.command("keys")(keys.keys)
 app.add_typer(deadletter.app, name="deadletter")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(features.app, name="features")
 app.add_typer(bench.app, name="bench")
 app.add_typer(backtest.app, name="backtest")
 

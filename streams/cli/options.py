@@ -29,6 +29,14 @@ def load(config: Path | None, settings: list[str] | None, bootstrap: str | None 
 
     Raises ConfigError.
     """
+    loaded = load_offline(config, settings, bootstrap)
+    if loaded.config.registry.url is not None:
+        put_in_force(_ids_of(loaded.config.registry.url, loaded.config.kafka.prefix))
+    return loaded
+
+
+def load_offline(config: Path | None, settings: list[str] | None, bootstrap: str | None = None) -> Loaded:
+    """Build the configuration from file, environment and flags, and ask nobody. Raises ConfigError."""
     flags: dict[str, str] = {}
     for text in settings or []:
         name, separator, value = text.partition("=")
@@ -37,10 +45,7 @@ def load(config: Path | None, settings: list[str] | None, bootstrap: str | None 
         flags[name] = value
     if bootstrap is not None:
         flags["kafka.bootstrap"] = bootstrap
-    loaded = configuration.load(config, os.environ, flags)
-    if loaded.config.registry.url is not None:
-        put_in_force(_ids_of(loaded.config.registry.url, loaded.config.kafka.prefix))
-    return loaded
+    return configuration.load(config, os.environ, flags)
 
 
 def _ids_of(url: str, prefix: str) -> IdTable:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rheostat.learners.contract import FeatureSchema
 from rheostat.schemas import catalogue
+from rheostat.schemas.feature_dictionary import packaged_dictionary
 from rheostat.streams.client.feedback import FeedbackClient
 from rheostat.streams.conservation import FORWARDED, OUTCOMES, Books, BooksReader
 from rheostat.streams.demo.crowd import Crowd, CrowdSettings
@@ -102,6 +103,7 @@ def _prepare(settings: DemoSettings, folder: Path, bootstrap: str) -> Pipeline:
             "monitor": {"enabled": settings.monitor, **MONITOR},
             "kafka": {"data_partitions": 2, "interval_ms": 50},
             "learn": {"interval_ms": 50},
+            "features": {"dir": str(packaged_dictionary())},
         },
     )
 
