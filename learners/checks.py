@@ -1,11 +1,12 @@
 """The contract of a learner as code: `check_learner(factory)` raises `LawBroken` for the first law that is broken.
 
-Run it in the tests of every learner, with a factory that makes a fresh learner with the settings it will have.
+Run it in the tests of every learner, with a factory that makes a fresh learner with the settings it will have. `LAWS`
+hold for every learner; `FURTHER_LAWS` for those whose method allows it, and are checked when asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,10 @@ Serve = Callable[[str, FeatureSchema, Tensors], Predictor]
 
 SERVING_TOLERANCE = 1e-6
 
+GROWTH_MAX = 2.0
+GROWTH_FREE_BYTES = 1 << 16
+"""A state that learned four times as many rows, all of them new, may be this many times as large, and these bytes."""
+
 
 class LawBroken(AssertionError):
     """A learner does not keep its contract; `law` names the law."""
@@ -38,13 +43,27 @@ class LawBroken(AssertionError):
         self.law = law
 
 
-def check_learner(factory: Factory, serve: Serve | None = None) -> None:
+def check_learner(
+    factory: Factory,
+    serve: Serve | None = None,
+    *,
+    also: Collection[str] = (),
+    excused: Mapping[str, str] | None = None,
+) -> None:
     """Check every law on learners made by `factory`; raises LawBroken.
 
     serve: makes a predictor from (kind, schema, parameters); with it, served scores are compared with the learner's.
+    also: names of `FURTHER_LAWS`. excused: laws that the method cannot keep, each with the reason (a detector of
+    anomalies learns no labels, for example). Raises ValueError for a name that is no law.
     """
-    for law, check in LAWS.items():
-        _run(law, check, factory)
+    excused = excused or {}
+    unknown = ({*excused} - {*LAWS}) | ({*also} - {*FURTHER_LAWS})
+    if unknown:
+        raise ValueError(f"no such law: {', '.join(sorted(unknown))}")
+    laws = {**LAWS, **{law: FURTHER_LAWS[law] for law in also}}
+    for law, check in laws.items():
+        if law not in excused:
+            _run(law, check, factory)
     if serve is not None:
         _check_serving(factory, serve)
 
@@ -272,6 +291,33 @@ def _finite(factory: Factory) -> str | None:
     return None if _in_unit_interval(learner.predict(wild)) else "extreme inputs got a score outside [0, 1]"
 
 
+def _bounded(factory: Factory) -> str | None:
+    """Rows whose values were never seen before: what keeps something of each of them grows with their number."""
+    learner, sizes = factory(), []
+    for block in range(4):
+        batch = toy_batch(learner.schema, 1_000, 20 + block)
+        new = np.random.default_rng(block).integers(1, 1 << 63, batch.categorical.shape, np.uint64)
+        learner.learn(replace(batch, categorical=new))
+        learner.flush()
+        sizes.append(sum(tensor.nbytes for tensor in learner.snapshot().tensors.values()))
+    if sizes[-1] <= GROWTH_MAX * sizes[0] + GROWTH_FREE_BYTES:
+        return None
+    return f"the state grew from {sizes[0]} bytes after 1000 rows to {sizes[-1]} after 4000"
+
+
+def _weight_two(factory: Factory) -> str | None:
+    heavy, twice = factory(), factory()
+    batch = toy_batch(heavy.schema, 400, 15)
+    weight = np.where(np.arange(400) % 3 == 0, 2.0, 1.0)
+    heavy.learn(replace(batch, weight=weight))
+    repeated = select(batch, np.repeat(np.arange(400), weight.astype(np.int64)))
+    twice.learn(replace(repeated, weight=np.ones(len(repeated))))
+    for learner in (heavy, twice):
+        learner.flush()
+    gap = float(np.abs(heavy.predict(batch) - twice.predict(batch)).max())
+    return None if gap <= SERVING_TOLERANCE else f"scores after weight 2 and after two rows differ by {gap:.3g}"
+
+
 def _learns(factory: Factory) -> str | None:
     learner = _learned(factory, rows=6_000, seed=11)
     test = toy_batch(learner.schema, 1_000, 12)
@@ -315,6 +361,10 @@ LAWS: dict[str, Callable[[Factory], str | None]] = {
     "weight moves the model": _weights_matter,
     "only order and flushes matter": _cuts,
     "the state stays finite": _finite,
+    "memory is bounded": _bounded,
     "it learns": _learns,
 }
 """Every law by its name; a check returns what is wrong, or None."""
+
+FURTHER_LAWS: dict[str, Callable[[Factory], str | None]] = {"weight 2 is seen twice": _weight_two}
+"""Laws that a method may have good reason not to keep: one step twice as long is not two steps."""

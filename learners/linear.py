@@ -12,15 +12,9 @@ from river.utils.dataframe import into_frame, into_series
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
 from rheostat.learners.layout import check_settings, settings_tensor, take
+from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
 from rheostat.learners.microbatch import MicroBatcher
-from rheostat.learners.predictors import (
-    LINEAR,
-    PARAMETER_MAX,
-    LinearPredictor,
-    linear_columns,
-    one_hot,
-    sigmoid,
-)
+from rheostat.learners.predictors import LINEAR, PARAMETER_MAX, LinearPredictor
 from rheostat.learners.scaling import RunningScale
 
 Optimizer = Literal["sgd", "adagrad", "adam", "ftrl"]

@@ -1,4 +1,4 @@
-"""Scoring with learned parameters, in numpy alone: what a server runs, and what the learners themselves score with.
+"""Scoring with learned parameters, in numpy: what a server runs, and what the learners themselves score with.
 
 Parameters by kind (float64 unless said otherwise), for a schema with N numeric and C categorical features:
 
@@ -7,6 +7,8 @@ Parameters by kind (float64 unless said otherwise), for a schema with N numeric 
     hashed-mlp/1  table f32 (R, D)   hidden.weight f32 (N + C * D, H)   hidden.bias f32 (H)   output.weight f32 (H)
                   output.bias f32 (1)   scale.mean, scale.factor (N)   scale.options (2)
                   R is a power of two; a category with hash h has row h & (R - 1); a missing one is all zeros
+    river-*/1     see `river.exported`
+    river/1       the state of an estimator of River, see `river.program`; only these need River where they are served
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Predictor, Tensors
 from rheostat.learners.features import check_batch
 from rheostat.learners.layout import take
+from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
+from rheostat.learners.river.exported import EXPORTED, RIVER, exported_predictor
 from rheostat.learners.scaling import Scale
 
 LINEAR = "linear/1"
@@ -39,7 +43,19 @@ def predictor(kind: str, schema: FeatureSchema, tensors: Tensors, *, copy: bool 
         return linear_predictor(schema, _copied(tensors) if copy else tensors)
     if kind == HASHED_MLP:
         return mlp_predictor(schema, _copied(tensors) if copy else tensors)
-    raise ValueError(f"unknown kind of model {kind!r}; known are {LINEAR!r} and {HASHED_MLP!r}")
+    if kind in EXPORTED:
+        return exported_predictor(kind, schema, _copied(tensors) if copy else tensors)
+    if kind == RIVER:
+        return _river_predictor(schema, tensors)
+    raise ValueError(f"unknown kind of model {kind!r}; known are {', '.join((LINEAR, HASHED_MLP, *EXPORTED, RIVER))}")
+
+
+def _river_predictor(schema: FeatureSchema, tensors: Tensors) -> Predictor:
+    try:
+        from rheostat.learners.river.served import RiverPredictor
+    except ImportError as error:
+        raise ValueError(f"a model of kind {RIVER!r} needs River, install rheostat[worker]: {error}") from None
+    return RiverPredictor(schema, tensors)
 
 
 def _copied(tensors: Tensors) -> Tensors:
@@ -130,22 +146,6 @@ def mlp_predictor(schema: FeatureSchema, tensors: Tensors) -> MlpPredictor:
     )
 
 
-def linear_columns(schema: FeatureSchema, bins: int) -> int:
-    """Return how many inputs a linear model of this schema has."""
-    return len(schema.numeric) + len(schema.categorical) * bins
-
-
-def one_hot(batch: Batch, bins: int) -> Floats:
-    """Return the numeric features and, after them, a 0/1 input per bin of each categorical one."""
-    if not batch.categorical.shape[1]:
-        return batch.numeric
-    rows, categories = batch.categorical.shape
-    ones = np.zeros((rows, categories * bins))
-    row, column = np.nonzero(batch.categorical)
-    ones[row, column * bins + (batch.categorical[row, column] % np.uint64(bins)).astype(np.int64)] = 1.0
-    return np.concatenate([batch.numeric, ones], axis=1)
-
-
 def table_rows(categorical: NDArray[np.uint64], rows: int) -> NDArray[np.int64]:
     """Return the row of a table with `rows` rows (a power of two) for every hash."""
     return (categorical & np.uint64(rows - 1)).astype(np.int64)
@@ -158,11 +158,3 @@ def embed(table: Singles, categorical: NDArray[np.uint64]) -> Singles:
     if missing.any():
         vectors[missing] = 0.0
     return vectors.reshape(categorical.shape[0], categorical.shape[1] * table.shape[1])
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """Return 1 / (1 + exp(-x)) without overflow: (1 + tanh(x / 2)) / 2."""
-    result = np.tanh(logits * 0.5)
-    result += 1.0
-    result *= 0.5
-    return result

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rheostat.learners.checks import LAWS, LawBroken, check_learner
+from rheostat.learners.checks import FURTHER_LAWS, LAWS, LawBroken, check_learner
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner, Predictor, Snapshot, Tensors
 from rheostat.learners.deep import DeepSettings, HashedMLP
 from rheostat.learners.linear import LinearSettings, RiverLinear
@@ -182,6 +183,26 @@ class FallsOverLargeNumbers(RiverLinear):
         return np.where(wild, np.nan, super().predict(batch))
 
 
+class RemembersEverything(RiverLinear):
+    """Its snapshot holds a number for every row, as a table of ids without a bound would."""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        super().__init__(schema)
+        self.seen = np.zeros(0)
+
+    def learn(self, batch: Batch) -> None:
+        super().learn(batch)
+        self.seen = np.concatenate([self.seen, np.repeat(batch.label[batch.weight > 0.0], 64)])
+
+    def snapshot(self) -> Snapshot:
+        snapshot = super().snapshot()
+        return replace(snapshot, tensors={**snapshot.tensors, "seen": self.seen.copy()})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        super().restore(snapshot)
+        self.seen = np.array(snapshot.tensors["seen"], np.float64)
+
+
 class LearnsTheAverage(RiverLinear):
     def predict(self, batch: Batch) -> Floats:
         return super().predict(replace(batch, numeric=np.zeros_like(batch.numeric)))
@@ -205,6 +226,7 @@ BROKEN: list[tuple[type[RiverLinear], str]] = [
     (IgnoresWeight, "weight moves the model"),
     (CutsWhereItIsHandedOver, "only order and flushes matter"),
     (FallsOverLargeNumbers, "the state stays finite"),
+    (RemembersEverything, "memory is bounded"),
     (LearnsTheAverage, "it learns"),
 ]
 
@@ -218,6 +240,24 @@ def test_who_breaks_a_law_is_found_out(broken: Callable[[FeatureSchema], Learner
 
 def test_every_law_has_someone_who_breaks_it() -> None:
     assert {law for _, law in BROKEN} == set(LAWS)
+
+
+def test_a_law_that_is_excused_is_not_checked() -> None:
+    check_learner(lambda: LearnsTheAverage(NUMERIC), excused={"it learns": "it answers the same for every row"})
+
+
+def test_a_further_law_is_checked_when_it_is_asked_for() -> None:
+    """Logistic regression makes one step twice as far where two rows make two steps."""
+    (law,) = FURTHER_LAWS
+    with pytest.raises(LawBroken) as caught:
+        check_learner(lambda: RiverLinear(NUMERIC), also=[law])
+    assert caught.value.law == law
+
+
+@pytest.mark.parametrize("wrong", [{"also": ["it flies"]}, {"excused": {"it flies": "it is heavy"}}])
+def test_a_law_that_does_not_exist_is_an_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no such law: it flies"):
+        check_learner(lambda: RiverLinear(NUMERIC), **wrong)
 
 
 def test_a_server_that_scores_differently_is_found_out() -> None:

@@ -17,7 +17,8 @@ from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import FeatureSchema, Learner, Tensors
 from rheostat.learners.deep import DENSE, DeepSettings, HashedMLP, forward
 from rheostat.learners.linear import LinearSettings, RiverLinear
-from rheostat.learners.predictors import one_hot, predictor, sigmoid, table_rows
+from rheostat.learners.logistic import one_hot, sigmoid
+from rheostat.learners.predictors import predictor, table_rows
 from rheostat.learners.scaling import Scale
 from tests.unit.learners.support import MIXED, SCHEMAS
 
