@@ -138,12 +138,31 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default."""
+    """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default.
 
-    learner: Literal["linear", "hashed-mlp"]
+    estimator, parameters, steps: for learner "river" alone, which estimator of River, see learners/river/README.md.
+    """
+
+    learner: Literal["linear", "hashed-mlp", "river"]
     feature_set: str
     seed: int = 1
     batch_rows: int | None = None
+    estimator: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        river = self.estimator is not None or bool(self.steps)
+        if self.learner == "river" and not river:
+            raise ConfigError('models: learner "river" needs an estimator, such as "tree.HoeffdingTreeClassifier"')
+        if self.learner != "river" and (river or self.parameters):
+            raise ConfigError(f'models: estimator, parameters and steps are for learner "river", not {self.learner!r}')
+
+    @property
+    def river_estimator(self) -> Mapping[str, Any]:
+        """The estimator of River as `rheostat.learners.river.build` takes it."""
+        named = {} if self.estimator is None else {"estimator": self.estimator}
+        return {**named, "parameters": self.parameters, "steps": list(self.steps)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +316,8 @@ def _build(kind: Any, given: Any, at: str) -> Any:
 
 def _value(hint: Any, value: Any, at: str) -> Any:
     origin = get_origin(hint)
+    if hint is Any:
+        return _anything(value)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, at)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
@@ -315,6 +336,20 @@ def _value(hint: Any, value: Any, at: str) -> Any:
             return None
         return _value(next(each for each in get_args(hint) if each is not type(None)), value, at)
     return _scalar(hint, value, at)
+
+
+def _anything(value: Any) -> Any:
+    """Return a value as the file has it; a text of the environment or a flag is JSON or, where it is none, itself."""
+    if isinstance(value, dict):
+        return {name: _anything(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_anything, value))
+    if not isinstance(value, _Text):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return str(value)
 
 
 def _scalar(hint: Any, value: Any, at: str) -> Any:

@@ -148,7 +148,7 @@ def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
 
 
 def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
-    """Return what makes untrained learners, always in the same state.
+    """Return what makes untrained learners, always in the same state. Raises ConfigError for an unusable estimator.
 
     What they need is imported now: stages are opened in threads of their own, and SciPy, which River imports, fails
     while another thread is half-way through the import of torch.
@@ -159,11 +159,25 @@ def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Le
         linear = LinearSettings()
         linear = replace(linear, batch_rows=config.batch_rows or linear.batch_rows)
         return lambda: RiverLinear(schema, linear)
+    if config.learner == "river":
+        return _river_maker(config, schema)
     from rheostat.learners.deep import DeepSettings, HashedMLP
 
     deep = DeepSettings(seed=config.seed)
     deep = replace(deep, batch_rows=config.batch_rows or deep.batch_rows)
     return lambda: HashedMLP(schema, deep)
+
+
+def _river_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    from rheostat.learners.river.learner import RiverLearner
+    from rheostat.learners.river.settings import RiverSettings
+
+    settings = RiverSettings(config.river_estimator, seed=config.seed, batch_rows=config.batch_rows)
+    try:
+        RiverLearner(schema, settings)
+    except ValueError as error:
+        raise ConfigError(f"the estimator of the model on {config.feature_set}: {error}") from error
+    return lambda: RiverLearner(schema, settings)
 
 
 def observers(stage: Stage, metrics: Metrics) -> LoopObserver:

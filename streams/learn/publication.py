@@ -18,7 +18,9 @@ from rheostat.streams.models.signing import Signer
 from rheostat.streams.models.update import Published, build_update
 from rheostat.streams.models.version import Version
 
-LIBRARIES = {"linear": ("river", "numpy"), "hashed-mlp": ("torch", "numpy")}
+_RIVER = ("linear", "river", "river-linear", "river-fm", "river-gaussian-nb")
+LIBRARIES = {**dict.fromkeys(_RIVER, ("river", "numpy")), "hashed-mlp": ("torch", "numpy")}
+"""The libraries whose versions are published, by the family of a learner's kind."""
 
 
 @dataclass(frozen=True, slots=True)

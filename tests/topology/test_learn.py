@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import Learner
 from rheostat.learners.deep import DeepSettings, HashedMLP
 from rheostat.learners.digest import tensors_digest
 from rheostat.learners.linear import LinearSettings, RiverLinear
+from rheostat.learners.river.learner import RiverLearner
+from rheostat.learners.river.settings import RiverSettings
 from rheostat.schemas import catalogue
 from rheostat.streams.clock import ManualClock
 from rheostat.streams.engine.loop import ALL_PARTITIONS, LoopLimits, StageLoop
@@ -41,6 +44,11 @@ def linear() -> Learner:
 
 def deep() -> Learner:
     return HashedMLP(SCHEMA, DeepSettings(table_bits=7, dim=2, hidden=4, batch_rows=4))
+
+
+def of_river(*steps: str) -> Callable[[], Learner]:
+    settings = RiverSettings({"steps": [{"estimator": each} for each in steps]})
+    return lambda: RiverLearner(SCHEMA, settings)
 
 
 class World:
@@ -131,6 +139,33 @@ def test_a_learner_that_tells_its_touched_rows_is_published_whole() -> None:
     assert last.manifest.kind == "delta"
     assert last.digest == tensors_digest(world.task().learner.parameters())
     assert last.digest == digest_of_what_the_manifests_say(world)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("tree.HoeffdingTreeClassifier",),
+        ("preprocessing.StandardScaler", "linear_model.LogisticRegression"),
+        ("naive_bayes.GaussianNB",),
+    ],
+    ids=" ".join,
+)
+def test_estimators_of_river_are_published_and_go_on_after_a_restart(steps: tuple[str, ...]) -> None:
+    world = World(partitions=1, new_learner=of_river(*steps))
+    world.run(2)
+    for number in range(6):
+        send_examples(world.producer, range(40 * number, 40 * number + 40))
+        world.run(3)
+        if number % 2:
+            world.start()
+    world.run(3)
+    last = world.versions()[-1]
+    learner = world.task().learner
+    assert last.manifest.facts.examples_total == 240
+    assert last.digest == tensors_digest(learner.parameters())
+    assert last.digest == digest_of_what_the_manifests_say(world)
+    batch = toy_batch(SCHEMA, 50, 1)
+    assert last.predictor.predict(batch) == pytest.approx(learner.predict(batch), abs=1e-9)
 
 
 def test_a_tick_without_work_says_nothing() -> None:

@@ -52,6 +52,11 @@ def test_secrets_are_not_printed(tmp_path: Path) -> None:
         ({"kafka.bootstraps": "x"}, r"kafka.bootstraps: no such setting; known: bootstrap"),
         ({"models.a.learner": "linear"}, r"models.a.feature_set: must be set"),
         ({"monitor.effect": "2"}, r"monitor.effect: 2.0 is out of range"),
+        ({"models.a.learner": "river", "models.a.feature_set": "f"}, r'learner "river" needs an estimator'),
+        (
+            {"models.a.learner": "linear", "models.a.feature_set": "f", "models.a.parameters.l2": "1"},
+            r'estimator, parameters and steps are for learner "river", not \'linear\'',
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(flags: dict[str, str], says: str) -> None:
@@ -69,3 +74,22 @@ def test_models_and_feature_sets_become_a_schema(tmp_path: Path) -> None:
     assert (schema.id, schema.numeric, schema.categorical) == ("shop@1", ("price",), ("colour",))
     with pytest.raises(ConfigError, match="model 'x' is not configured; known: m"):
         load(file).config.feature_schema("x")
+
+
+def test_an_estimator_comes_as_the_file_has_it_and_from_flags_as_json(tmp_path: Path) -> None:
+    file = a_file(
+        tmp_path,
+        '[models.m]\nlearner = "river"\nfeature_set = "shop@1"\nestimator = "linear_model.LogisticRegression"\n'
+        'parameters = { l2 = 0.5, optimizer = { estimator = "optim.FTRLProximal", parameters = { alpha = 1 } } }\n'
+        '[models.p]\nlearner = "river"\nfeature_set = "shop@1"\n'
+        'steps = [{ estimator = "preprocessing.StandardScaler" }, { estimator = "naive_bayes.GaussianNB" }]\n',
+    )
+    models = load(file, flags={"models.m.parameters.l2": "0.25"}).config.models
+    optimizer = {"estimator": "optim.FTRLProximal", "parameters": {"alpha": 1}}
+    assert models["m"].river_estimator == {
+        "estimator": "linear_model.LogisticRegression",
+        "parameters": {"l2": 0.25, "optimizer": optimizer},
+        "steps": [],
+    }
+    steps = [{"estimator": "preprocessing.StandardScaler"}, {"estimator": "naive_bayes.GaussianNB"}]
+    assert models["p"].river_estimator == {"parameters": {}, "steps": steps}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rheostat.learners.checks import FURTHER_LAWS, LAWS, check_learner
+from rheostat.learners.contract import FeatureSchema
 from rheostat.learners.predictors import predictor
 from rheostat.learners.river.build import Spec
 from rheostat.learners.river.learner import RiverLearner
 from rheostat.learners.river.roles import CHANGED_BY_ANSWERS, REFUSED
+from rheostat.streams.config import load
+from rheostat.streams.errors import ConfigError
+from rheostat.streams.worker import learner_maker
 from tests.support.river_catalogue import (
     BEGIN,
     END,
@@ -87,12 +93,26 @@ def test_the_table_of_the_readme_is_true() -> None:
     assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)] == table()
 
 
-def test_the_code_of_the_readme_makes_a_learner() -> None:
-    code = README.read_text().split("```python\n")[1].split("```")[0]
-    names: dict[str, object] = {}
-    compiled = compile(code, str(README), "exec")
-    exec(compiled, names)
-    assert isinstance(names["learner"], RiverLearner)
+def test_the_code_of_the_readme_makes_a_learner(tmp_path: Path) -> None:
+    place = tmp_path / "readme_river.py"
+    place.write_text(README.read_text().split("```python\n")[1].split("```")[0])
+    spec = importlib.util.spec_from_file_location("readme_river", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert isinstance(module.learner, RiverLearner)
+
+
+def test_the_configuration_of_the_readme_makes_a_learner(tmp_path: Path) -> None:
+    file = tmp_path / "rheostat.toml"
+    file.write_text(README.read_text().split("```toml\n")[1].split("```")[0])
+    model = load(file).config.models["offers"]
+    schema = FeatureSchema(model.feature_set, numeric=("price", "age_days"))
+    assert learner_maker(model, schema)().kind == "river-linear/1"
+    wrong = replace(model, steps=({"estimator": "linear_model.LogisticRegresion"},))
+    with pytest.raises(ConfigError, match=r"shop@1: steps\[0\]\.estimator: .*is not a class of River"):
+        learner_maker(wrong, schema)
 
 
 @pytest.mark.parametrize("name", REFUSED)
