@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rheostat.learners.contract import Floats, Tensors
 from rheostat.learners.layout import take
+from rheostat.learners.logistic import sigmoid
 
 _CLIP = 1e-6
 _STEP_ROWS = 256
@@ -100,7 +101,7 @@ class PlattScaling:
 
     def calibrated(self, score: Floats) -> Floats:
         """Return probabilities for scores in [0, 1], of any shape, without changing any state."""
-        return _sigmoid(self.slope * _logit(score) + self.offset)
+        return sigmoid(self.slope * _logit(score) + self.offset)
 
     def learn(self, score: Floats, label: Floats, weight: Floats) -> None:
         """Learn from scored examples, in order; score and label in [0, 1], weight >= 0, where 0 is not seen."""
@@ -126,7 +127,7 @@ class PlattScaling:
 
     def _step(self, score: Floats, label: Floats, weight: Floats) -> None:
         inputs = np.stack([_logit(score), np.ones(len(score))])
-        found = _sigmoid(self._line @ inputs)
+        found = sigmoid(self._line @ inputs)
         self._curvature = self._fades * self._curvature + (inputs * (weight * found * (1.0 - found))) @ inputs.T
         gradient = inputs @ (weight * (label - found))
         self._line = self._line + np.linalg.solve(self._prior + self._curvature, gradient)
@@ -136,7 +137,3 @@ class PlattScaling:
 def _logit(score: Floats) -> Floats:
     clipped = np.clip(score, _CLIP, 1.0 - _CLIP)
     return np.log(clipped) - np.log1p(-clipped)
-
-
-def _sigmoid(logit: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-logit))

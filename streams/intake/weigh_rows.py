@@ -123,16 +123,16 @@ def weigh_rows(
     """
     found, losers, outcome = np.empty(FOUND_MAX, np.int64), np.empty(FOUND_MAX, np.int64), np.empty(1, np.int64)
     made = 0
-    for index in range(len(rows) + 2 * AHEAD):
-        if index < len(rows):
-            soon = rows[index]
+    for step in range(len(rows) + 2 * AHEAD):
+        if step < len(rows):
+            soon = rows[step]
             expect_chain(chains, predictions[soon])
             expect_actor(charged, hours, times_ms[soon], actors[soon])
-        if AHEAD <= index < len(rows) + AHEAD:
-            expect_newest(signals, chains, predictions[rows[index - AHEAD]])
-        if index < 2 * AHEAD:
+        if AHEAD <= step < len(rows) + AHEAD:
+            expect_newest(signals, chains, predictions[rows[step - AHEAD]])
+        if step < 2 * AHEAD:
             continue
-        row = rows[index - 2 * AHEAD]
+        row = rows[step - 2 * AHEAD]
         kind, time_ms, weight = kinds[row], times_ms[row], weights[row]
         channel, basis = channels[kind], kind_bases[kind]
         calm, overruled_before = suspicions[row] < suspicious_at, again and lost[row]
