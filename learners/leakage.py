@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats
 from rheostat.learners.features import check_batch
+from rheostat.learners.prequential import weighted_auc
 
 THRESHOLD = 0.95
 _BISECTIONS = 60
@@ -80,22 +81,6 @@ def single_feature_power(schema: FeatureSchema, batch: Batch, *, error: float = 
         found.append(_power(name, score, positive[later:], weight[later:], each, either_way=False))
     judged = [power for power in found if power is not None]
     return sorted(judged, key=lambda power: (-power.lower, power.feature))
-
-
-def weighted_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats) -> float | None:
-    """Return the weighted chance that a positive scores above a negative, ties counting half.
-
-    None where one of the classes is absent. The sum of w_i w_j ([s_i > s_j] + [s_i = s_j] / 2) over positives i and
-    negatives j, divided by sum w_i sum w_j; by sorting, not pair by pair.
-    """
-    values, places = np.unique(score, return_inverse=True)
-    up = np.bincount(places, np.where(positive, weight, 0.0), len(values))
-    down = np.bincount(places, np.where(positive, 0.0, weight), len(values))
-    all_up, all_down = float(up.sum()), float(down.sum())
-    if not all_up or not all_down:
-        return None
-    below = np.cumsum(down) - down
-    return min(float(up @ (below + down / 2.0)) / (all_up * all_down), 1.0)
 
 
 def independent_pairs(positive: NDArray[np.bool_], weight: Floats) -> int:

@@ -3,7 +3,7 @@
 Bursts are judged by event time, and partitions are read at different speeds: after a pause one may give a day before
 another gives an hour. So an event waits until every partition of the ledger has given one that is as new. A partition
 that gave nothing for a while is not waited for, and neither is anybody once too many wait. The time during which the
-watch does not run is not silence: afterwards all partitions are waited for again.
+watch does not run is not silence: who was waited for before it is waited for afterwards.
 Everything follows from what was read and when, so reading the same again in the same cuts gives the same order.
 """
 

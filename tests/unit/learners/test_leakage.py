@@ -17,9 +17,8 @@ from rheostat.learners.leakage import (
     lower_bound,
     single_feature_power,
     suspicious_features,
-    weighted_auc,
 )
-from rheostat.learners.prequential import roc_auc
+from rheostat.learners.prequential import roc_auc, weighted_auc
 from tests.unit.learners.support import ANY_SPEED, phishing
 
 WEIGHTS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 7.0])

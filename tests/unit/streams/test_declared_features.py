@@ -16,14 +16,8 @@ from rheostat.schemas.feature_dictionary import find_feature_set, packaged_dicti
 from rheostat.streams.config import Config, load
 from rheostat.streams.demo.records import WIKI_FEATURES, phishing
 from rheostat.streams.errors import ConfigError
+from tests.support.feature_files import HEAD
 
-HEAD = """
-meaning = "An offer."
-owner = "offers"
-consent_basis = "contract"
-retention_days = 30
-available_at = "request"
-"""
 PRICE = '[[feature]]\nname = "price"\ntype = "numeric"\nmeaning = "Price [net]."\nunit = "EUR"\nrange = [0, inf]\n'
 AGE = '[[feature]]\nname = "age"\ntype = "numeric"\nmeaning = "Age."\nunit = "days"\nrange = [0, 9]\n'
 COLOUR = '[[feature]]\nname = "colour"\ntype = "categorical"\nmeaning = "Colour."\ncategories_max = 9\n'

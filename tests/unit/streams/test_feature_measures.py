@@ -18,15 +18,9 @@ from rheostat.schemas.feature_sets import FeatureSet
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.feature_measures import baselines_toml, measured
 from rheostat.streams.feature_rows import read_feature_rows
+from tests.support.feature_files import HEAD
 
 ROWS = 2_000
-HEAD = """
-meaning = "An offer."
-owner = "offers"
-consent_basis = "contract"
-retention_days = 30
-available_at = "request"
-"""
 PRICE = '[[feature]]\nname = "price"\ntype = "numeric"\nmeaning = "Price."\nunit = "EUR"\nrange = [0, 100]\n'
 AREA = '[[feature]]\nname = "area"\ntype = "categorical"\nmeaning = "Area."\ncategories = ["007", "12"]\n'
 REFUND = '[[feature]]\nname = "refund"\ntype = "boolean"\nmeaning = "1: paid back."\n'
