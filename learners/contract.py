@@ -21,12 +21,29 @@ class FeatureSchema:
     """The inputs of a model, in order.
 
     `id` names and versions the set ("phishing@1"); a learner refuses a batch or a snapshot of another id.
-    `numeric` names the columns of `Batch.numeric`; `categorical` those of `Batch.categorical`.
+    `numeric` names the columns of `Batch.numeric`; `categorical` those of `Batch.categorical`. `actions` are what can
+    be chosen, in the order in which a learner with one output for each counts them; none where nothing is chosen.
     """
 
     id: str
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What surrounded the rows of a batch, beyond what predicts; one entry a row.
+
+    action: int64, the place in `FeatureSchema.actions` of what was chosen, -1 for none. propensity: float64 in (0, 1],
+    the probability with which it was chosen; NaN where it was not logged. occurred_at_ms: int64, when the label was
+    given, epoch ms. stratum: uint64, hash of the segment, 0 for none.
+    """
+
+    action: NDArray[np.int64]
+    propensity: Floats
+    occurred_at_ms: NDArray[np.int64]
+    stratum: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +52,8 @@ class Batch:
 
     numeric: float64 (rows, len(schema.numeric)), finite. categorical: uint64 hashes (rows, len(schema.categorical)),
     0 for a missing value. label: float64 (rows,) in [0, 1]; weight: float64 (rows,) >= 0, 0 means "not seen".
-    For prediction `label` and `weight` are ignored.
+    For prediction `label` and `weight` are ignored. `context` is there where the learner says `needs_context` (see
+    `NeedsContext`), and may be there otherwise.
     """
 
     schema_id: str
@@ -43,6 +61,7 @@ class Batch:
     categorical: NDArray[np.uint64]
     label: Floats
     weight: Floats
+    context: Context | None = None
 
     def __len__(self) -> int:
         return int(self.numeric.shape[0])
@@ -115,5 +134,33 @@ class KnowsTouchedRows(Protocol):
 
         A parameter that is not named may have changed anywhere. One that is named may be a read-only window in
         `parameters`, which goes on changing with the learner.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsContext(Protocol):
+    """What a learner that learns from more than features, label and weight says besides."""
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether batches to learn from must have a `context`."""
+        ...
+
+
+def needs_context(learner: Learner) -> bool:
+    """Return whether a learner's batches must have a context."""
+    return isinstance(learner, NeedsContext) and learner.needs_context
+
+
+@runtime_checkable
+class Unlearns(Protocol):
+    """What a learner that can take back exactly what it learned does besides."""
+
+    def unlearn(self, batch: Batch) -> None:
+        """Take back rows as they were learned: the state is then that of a learner which never saw them.
+
+        All of them were learned before with these features, labels and weights. To the bit only where sums are exact;
+        else to rounding.
         """
         ...

@@ -10,7 +10,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rheostat.learners.contract import Batch, FeatureSchema, Floats
+from rheostat.learners.contract import Batch, Context, FeatureSchema, Floats
 
 HASHES_KEPT = 1 << 18
 """Hashes remembered per process: about 40 MB when full."""
@@ -71,7 +71,20 @@ def hash_columns(schema: FeatureSchema, columns: Sequence[Sequence[str | None]],
 def select(batch: Batch, rows: NDArray[np.generic] | slice) -> Batch:
     """Return the batch of the given rows: indexes, a mask, or a slice."""
     side = batch.label[rows], batch.weight[rows]
-    return Batch(batch.schema_id, batch.numeric[rows], batch.categorical[rows], *side)
+    context = None if batch.context is None else select_context(batch.context, rows)
+    return Batch(batch.schema_id, batch.numeric[rows], batch.categorical[rows], *side, context)
+
+
+def select_context(context: Context, rows: NDArray[np.generic] | slice) -> Context:
+    """Return the context of the given rows: indexes, a mask, or a slice."""
+    return Context(context.action[rows], context.propensity[rows], context.occurred_at_ms[rows], context.stratum[rows])
+
+
+def no_context(rows: int) -> Context:
+    """Return the context of rows of which nothing is known."""
+    return Context(
+        np.full(rows, -1, np.int64), np.full(rows, np.nan), np.zeros(rows, np.int64), np.zeros(rows, np.uint64)
+    )
 
 
 def check_batch(schema: FeatureSchema, batch: Batch) -> None:

@@ -177,10 +177,11 @@ class FeaturesConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSetConfig:
-    """The inputs of a model, in order."""
+    """The inputs of a model, in order; `actions`: what can be chosen, where the model chooses."""
 
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ class Config:
 
     def _listed(self, name: str) -> FeatureSchema:
         found = self.feature_sets[name]
-        return FeatureSchema(name, tuple(found.numeric), tuple(found.categorical))
+        return FeatureSchema(name, tuple(found.numeric), tuple(found.categorical), tuple(found.actions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def declared_schema(folder: Path, model: str, set_id: str, listed: FeatureSchema
             f'(available_at = "outcome" in {found.file}), and could not predict without it; '
             f"declare a set without it, such as {name}@{int(version) + 1}"
         )
-    schema = FeatureSchema(set_id, found.numeric, found.categorical)
+    schema = FeatureSchema(set_id, found.numeric, found.categorical, () if listed is None else listed.actions)
     if listed is not None and listed != schema:
         told = _difference("numeric", listed, schema) or _difference("categorical", listed, schema)
         raise ConfigError(f"feature_sets.{set_id}: {told} {found.file}; leave the table out, or declare a new version")

@@ -31,6 +31,7 @@ _FROM_PREDICTION = (
     "epoch",
     "sequence",
     "arm",
+    "action",
 )
 _FROM_FEEDBACK = ("subject", "kind", "weight", "occurred_at", "origin_topic", "origin_partition", "origin_offset")
 
@@ -150,6 +151,8 @@ def _defaulted(silent: Sequence[tuple[int, Silent]], settings: JoinSettings) -> 
 
 
 def _batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    rows = len(columns["example_id"])
+    columns |= {name: pa.repeat(0, rows) for name in ("revision", "was_label", "was_weight")}
     # Columns of another type are cast.
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 

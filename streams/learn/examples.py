@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import types
 from numpy.typing import NDArray
 
-from rheostat.learners.contract import Batch, FeatureSchema
+from rheostat.learners.contract import Batch, Context, FeatureSchema
 from rheostat.learners.features import hash_columns, select
 from rheostat.streams.compiled import BYTES, FLOATS, INTS, compiled
 from rheostat.streams.engine.block import Block
@@ -20,6 +21,7 @@ from rheostat.streams.models.manifest import TrainingRange
 from rheostat.streams.own_records import decode_all_own
 
 Offsets = NDArray[np.int64]
+_SEGMENT = FeatureSchema("segment", categorical=("segment",))
 _BOOLS = types.Array(types.boolean, 1, "C")
 
 
@@ -60,8 +62,10 @@ class Examples:
         return [part for part in (before, after) if part is not None and len(part)]
 
 
-def decode_examples(blocks: Sequence[Block], schema: FeatureSchema) -> Examples:
+def decode_examples(blocks: Sequence[Block], schema: FeatureSchema, *, context: bool = False) -> Examples:
     """Decode blocks of `examples`, at least one, and keep those a learner of this feature set can learn from.
+
+    With `context` the batch has one.
 
     Examples of other feature sets are left out, and so are those that do not fit the schema (wrong number of features,
     not finite, label outside [0, 1]): whoever wrote the prediction got them wrong, and no learner may fall over them.
@@ -78,7 +82,7 @@ def decode_examples(blocks: Sequence[Block], schema: FeatureSchema) -> Examples:
         TrainingRange(block.partition, block.offsets[0], block.next_offset, count)
         for block, count in zip(blocks, counts, strict=True)
     )
-    return Examples(runs, offsets, records, _batch(records, schema))
+    return Examples(runs, offsets, records, _batch(records, schema, context))
 
 
 def _usable_rows(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.bool_]:
@@ -131,7 +135,7 @@ def _usable(
     return usable
 
 
-def _batch(records: pa.RecordBatch, schema: FeatureSchema) -> Batch:
+def _batch(records: pa.RecordBatch, schema: FeatureSchema, context: bool) -> Batch:
     rows, width = records.num_rows, len(schema.categorical)
     texts = records.column("categorical").flatten().to_pylist() if width else []
     return Batch(
@@ -140,6 +144,18 @@ def _batch(records: pa.RecordBatch, schema: FeatureSchema) -> Batch:
         hash_columns(schema, [texts[index::width] for index in range(width)], rows),
         _array(records.column("label")),
         _array(records.column("weight")),
+        _context(records, schema) if context else None,
+    )
+
+
+def _context(records: pa.RecordBatch, schema: FeatureSchema) -> Context:
+    segments = hash_columns(_SEGMENT, [records.column("segment").to_pylist()], records.num_rows)
+    actions = pc.index_in(records.column("action"), pa.array(schema.actions, pa.string())).fill_null(-1)
+    return Context(
+        _array(actions.cast(pa.int64())),
+        _array(records.column("propensity").fill_null(np.nan)),
+        _array(records.column("occurred_at").view(pa.int64())),
+        segments[:, 0],
     )
 
 

@@ -123,6 +123,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
             "feature_set": facts.schema.id,
             "numeric": list(facts.schema.numeric),
             "categorical": list(facts.schema.categorical),
+            "actions": list(facts.schema.actions),
             "parent_digest": manifest.parent_digest,
             "digest": manifest.digest,
             "payload_digest": manifest.payload_digest,
@@ -177,7 +178,9 @@ def _facts(record: Mapping[str, Any]) -> Facts:
         model=record["model"],
         version=Version(record["epoch"], record["sequence"]),
         learner=record["learner"],
-        schema=FeatureSchema(record["feature_set"], tuple(record["numeric"]), tuple(record["categorical"])),
+        schema=FeatureSchema(
+            record["feature_set"], tuple(record["numeric"]), tuple(record["categorical"]), tuple(record["actions"])
+        ),
         published_at_ms=record["published_at"],
         offsets={each["partition"]: each["offset"] for each in record["offsets"]},
         training=tuple(TrainingRange(**each) for each in record["training"]),
