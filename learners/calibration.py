@@ -16,9 +16,10 @@ from rheostat.learners.layout import take
 from rheostat.learners.logistic import sigmoid
 
 _CLIP = 1e-6
-_STEP_ROWS = 256
+_STEP_ROWS = 1_024
 _PRIOR_ROWS = 10.0
 _SLOPE_MIN = 1e-3
+_SUMS = 6
 
 
 class Bins(NamedTuple):
@@ -38,19 +39,25 @@ def equal_mass_bins(score: Floats, label: Floats, weight: Floats, bins: int = 15
 
     score and label in [0, 1], weight >= 0; all of one length. Examples without weight are not seen.
     """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
     seen = weight > 0.0
     values, places = np.unique(score[seen], return_inverse=True)
-    if not len(values):
-        return Bins(*np.zeros((4, 0)))
     mass, label_mass, squared = (
-        np.bincount(places, each, len(values)) for each in (weight[seen], (weight * label)[seen], weight[seen] ** 2)
+        np.bincount(places, each, len(values)).astype(np.float64)
+        for each in (weight[seen], (weight * label)[seen], weight[seen] ** 2)
     )
-    middles = np.cumsum(mass) - mass / 2.0
-    _, starts = np.unique((middles * (bins / mass.sum())).astype(np.int64), return_index=True)
-    columns = mass, mass * values, label_mass, squared * values * (1.0 - values)
-    return Bins(*(np.add.reduceat(each, starts) for each in columns))
+    return merged(Bins(mass, mass * values, label_mass, squared * values * (1.0 - values)), bins)
+
+
+def merged(fine: Bins, bins: int = 15) -> Bins:
+    """Put neighbouring bins, of rising score, together into at most `bins` of about the same weight."""
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    filled = Bins(*(each[fine.weights > 0.0] for each in fine))
+    if not len(filled.weights):
+        return filled
+    middles = np.cumsum(filled.weights) - filled.weights / 2.0
+    _, starts = np.unique((middles * (bins / filled.weights.sum())).astype(np.int64), return_index=True)
+    return Bins(*(np.add.reduceat(each, starts) for each in filled))
 
 
 def calibration_error(bins: Bins) -> float:
@@ -74,7 +81,7 @@ def error_by_chance(bins: Bins) -> float:
 class PlattScaling:
     """Learns `p = sigmoid(slope * logit(score) + offset)` from scored examples as they come (Platt 1999).
 
-    Every 256 examples it takes a Newton step on the log loss of the newest ones, earlier ones fading by half in
+    Every 1,024 examples it takes a Newton step on the log loss of the newest ones, earlier ones fading by half in
     `halflife_rows`: the online Newton step that Gupta and Ramdas (2023) use for Platt scaling, with fading so that it
     follows a model that changes. It starts as the identity and leaves it as evidence comes. The slope stays positive,
     so the order of scores, and with it ROC AUC, is never changed. How examples are cut into calls does not matter.
@@ -87,7 +94,7 @@ class PlattScaling:
         self._line = np.array([1.0, 0.0])
         self._prior = _PRIOR_ROWS / 4.0 * np.eye(2)
         self._curvature = np.zeros((2, 2))
-        self._waiting = np.zeros((3, 0))
+        self._gathered = np.zeros(_SUMS)
 
     @property
     def slope(self) -> float:
@@ -101,39 +108,53 @@ class PlattScaling:
 
     def calibrated(self, score: Floats) -> Floats:
         """Return probabilities for scores in [0, 1], of any shape, without changing any state."""
-        return sigmoid(self.slope * _logit(score) + self.offset)
+        return sigmoid(self.slope * logit(score) + self.offset)
 
     def learn(self, score: Floats, label: Floats, weight: Floats) -> None:
-        """Learn from scored examples, in order; score and label in [0, 1], weight >= 0, where 0 is not seen."""
-        seen = weight > 0.0
-        rows = np.concatenate([self._waiting, np.stack([score[seen], label[seen], weight[seen]])], axis=1)
-        full = rows.shape[1] - rows.shape[1] % _STEP_ROWS
-        for start in range(0, full, _STEP_ROWS):
-            self._step(*rows[:, start : start + _STEP_ROWS])
-        self._waiting = rows[:, full:].copy()
+        """Learn from scored examples, in order; score and label in [0, 1]. Those of weight 0 are not seen.
+
+        A weight below 0 takes an example back, whose label turned out to be another: the line moves as it would have
+        moved the other way, and is held as firmly as before.
+        """
+        seen = weight != 0.0
+        if not seen.all():
+            score, label, weight = score[seen], label[seen], weight[seen]
+        logits, start = logit(score), 0
+        while start < len(logits):
+            rows = slice(start, start + _STEP_ROWS - int(self._gathered[-1]))
+            self._gather(logits[rows], label[rows], weight[rows])
+            start = rows.stop
+            if self._gathered[-1] == _STEP_ROWS:
+                self._step()
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Return all that was learned, as part of a snapshot."""
-        named = {"line": self._line, "curvature": self._curvature, "waiting": self._waiting}
-        return {f"platt.{name}": array.copy() for name, array in named.items()}
+        """Return all that was learned, as part of a snapshot: 12 numbers."""
+        return {"platt.state": np.concatenate([self._line, self._curvature.ravel(), self._gathered])}
 
     def restore(self, tensors: Tensors) -> None:
         """Take over what `tensors` gave; ValueError if it does not fit."""
-        waiting = tensors.get("platt.waiting")
-        rows = 0 if waiting is None else waiting.size // 3
-        self._line = take(tensors, "platt.line", np.float64, (2,)).copy()
-        self._curvature = take(tensors, "platt.curvature", np.float64, (2, 2)).copy()
-        self._waiting = take(tensors, "platt.waiting", np.float64, (3, rows)).copy()
+        state = take(tensors, "platt.state", np.float64, (6 + _SUMS,)).copy()
+        self._line, self._curvature, self._gathered = state[:2], state[2:6].reshape(2, 2), state[6:]
 
-    def _step(self, score: Floats, label: Floats, weight: Floats) -> None:
-        inputs = np.stack([_logit(score), np.ones(len(score))])
-        found = sigmoid(self._line @ inputs)
-        self._curvature = self._fades * self._curvature + (inputs * (weight * found * (1.0 - found))) @ inputs.T
-        gradient = inputs @ (weight * (label - found))
-        self._line = self._line + np.linalg.solve(self._prior + self._curvature, gradient)
+    def _gather(self, logits: Floats, label: Floats, weight: Floats) -> None:
+        """Add up what the next step needs, row by row: `cumsum` adds in order, so no cut changes a bit of it."""
+        found = sigmoid(self.slope * logits + self.offset)
+        pull = weight * (label - found)
+        firm = np.maximum(weight, 0.0) * found * (1.0 - found)
+        rows = np.empty((_SUMS, len(logits) + 1))
+        rows[:, 0] = self._gathered
+        rows[:, 1:] = pull * logits, pull, firm * logits * logits, firm * logits, firm, np.ones(len(logits))
+        self._gathered = rows.cumsum(axis=1)[:, -1].copy()
+
+    def _step(self) -> None:
+        pull, (steep, mixed, flat) = self._gathered[:2], self._gathered[2:5].tolist()
+        self._curvature = self._fades * self._curvature + np.array([[steep, mixed], [mixed, flat]])
+        self._line = self._line + np.linalg.solve(self._prior + self._curvature, pull)
         self._line[0] = max(self._line[0], _SLOPE_MIN)
+        self._gathered = np.zeros(_SUMS)
 
 
-def _logit(score: Floats) -> Floats:
+def logit(score: Floats) -> Floats:
+    """Return ln(p / (1 - p)) of scores, which are taken to be in [1e-6, 1 - 1e-6]."""
     clipped = np.clip(score, _CLIP, 1.0 - _CLIP)
     return np.log(clipped) - np.log1p(-clipped)

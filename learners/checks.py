@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rheostat.learners.contract import (
     Batch,
+    Context,
     FeatureSchema,
     Floats,
     KnowsTouchedRows,
@@ -20,9 +22,10 @@ from rheostat.learners.contract import (
     Predictor,
     Snapshot,
     Tensors,
+    Unlearns,
 )
 from rheostat.learners.digest import Rows, tensors_digest
-from rheostat.learners.features import select
+from rheostat.learners.features import no_context, select
 from rheostat.learners.tensorfile import dump
 
 Factory = Callable[[], Learner]
@@ -81,7 +84,16 @@ def toy_batch(schema: FeatureSchema, rows: int, seed: int) -> Batch:
         label = (values[:, 0] % 2).astype(np.float64)
     else:
         label = np.ones(rows)
-    return Batch(schema.id, numeric, categorical, label, random.choice([0.5, 1.0, 2.0], rows))
+    weight = random.choice([0.5, 1.0, 2.0], rows)
+    return Batch(schema.id, numeric, categorical, label, weight, _toy_context(schema, rows, random))
+
+
+def _toy_context(schema: FeatureSchema, rows: int, random: np.random.Generator) -> Context | None:
+    """Return actions chosen at random, where the schema has any."""
+    if not schema.actions:
+        return None
+    action = random.integers(0, len(schema.actions), rows)
+    return replace(no_context(rows), action=action, propensity=np.full(rows, 1.0 / len(schema.actions)))
 
 
 def _learned(factory: Factory, rows: int = 700, seed: int = 1) -> Learner:
@@ -118,7 +130,7 @@ def _input_not_kept(factory: Factory) -> str | None:
         batch = toy_batch(learner.schema, 7, number)
         other.learn(select(batch, np.arange(7)))
         learner.learn(batch)
-        for array in (batch.numeric, batch.categorical, batch.label, batch.weight):
+        for array in _arrays(batch):
             array[...] = 0
     learner.flush()
     other.flush()
@@ -318,6 +330,22 @@ def _weight_two(factory: Factory) -> str | None:
     return None if gap <= SERVING_TOLERANCE else f"scores after weight 2 and after two rows differ by {gap:.3g}"
 
 
+def _taken_back(factory: Factory) -> str | None:
+    """Asked of learners that can take back; others keep it by having nothing to take back with."""
+    learner, without = factory(), factory()
+    if not isinstance(learner, Unlearns):
+        return None
+    batch = toy_batch(learner.schema, 400, 16)
+    gone = np.arange(400) % 4 == 0
+    learner.learn(batch)
+    without.learn(select(batch, ~gone))
+    for each in (learner, without):
+        each.flush()
+    learner.unlearn(select(batch, gone))
+    gap = float(np.abs(learner.predict(batch) - without.predict(batch)).max())
+    return None if gap <= SERVING_TOLERANCE else f"scores differ by {gap:.3g} from those of one that never saw the rows"
+
+
 def _learns(factory: Factory) -> str | None:
     learner = _learned(factory, rows=6_000, seed=11)
     test = toy_batch(learner.schema, 1_000, 12)
@@ -339,7 +367,14 @@ def _tensors(learner: Learner, name: str) -> Tensors:
 
 
 def _bytes(batch: Batch) -> tuple[bytes, ...]:
-    return tuple(array.tobytes() for array in (batch.numeric, batch.categorical, batch.label, batch.weight))
+    return tuple(array.tobytes() for array in _arrays(batch))
+
+
+def _arrays(batch: Batch) -> list[NDArray[np.generic]]:
+    arrays: list[NDArray[np.generic]] = [batch.numeric, batch.categorical, batch.label, batch.weight]
+    if batch.context is not None:
+        arrays += [batch.context.action, batch.context.propensity, batch.context.occurred_at_ms, batch.context.stratum]
+    return arrays
 
 
 def _in_unit_interval(scores: Floats) -> bool:
@@ -362,6 +397,7 @@ LAWS: dict[str, Callable[[Factory], str | None]] = {
     "only order and flushes matter": _cuts,
     "the state stays finite": _finite,
     "memory is bounded": _bounded,
+    "what is taken back leaves no trace": _taken_back,
     "it learns": _learns,
 }
 """Every law by its name; a check returns what is wrong, or None."""

@@ -15,6 +15,9 @@ from rheostat.learners.contract import Batch, Context, FeatureSchema, Floats
 HASHES_KEPT = 1 << 18
 """Hashes remembered per process: about 40 MB when full."""
 
+SECOND = "#2"
+"""Ends the name of a feature of the second of two candidates; its values hash as those of the first one's do."""
+
 
 @lru_cache(maxsize=HASHES_KEPT)
 def hash_value(name: str, value: str | None) -> int:
@@ -57,14 +60,17 @@ def batch_from_columns(
 
 
 def hash_columns(schema: FeatureSchema, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint64]:
-    """Return the hashes (rows, len(schema.categorical)) of one sequence of texts for each categorical feature."""
+    """Return the hashes (rows, len(schema.categorical)) of one sequence of texts for each categorical feature.
+
+    A name that ends in `SECOND` hashes as the name before that.
+    """
     if len(columns) != len(schema.categorical):
         raise ValueError(f"{len(columns)} categorical features, expected {len(schema.categorical)}")
     hashes = np.empty((rows, len(columns)), np.uint64)
     for index, (name, column) in enumerate(zip(schema.categorical, columns, strict=True)):
         if len(column) != rows:
             raise ValueError(f"categorical feature {name!r}: {len(column)} values for {rows} rows")
-        hashes[:, index] = np.fromiter(map(hash_value, repeat(name), column), np.uint64, rows)
+        hashes[:, index] = np.fromiter(map(hash_value, repeat(name.removesuffix(SECOND)), column), np.uint64, rows)
     return hashes
 
 

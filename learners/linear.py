@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from river import linear_model, optim
-from river.utils.dataframe import into_frame, into_series
+from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
+from rheostat.learners.features import check_batch
 from rheostat.learners.layout import check_settings, settings_tensor, take
+from rheostat.learners.linear_step import logits, mean_gradient
 from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
 from rheostat.learners.microbatch import MicroBatcher
-from rheostat.learners.predictors import LINEAR, PARAMETER_MAX, LinearPredictor
-from rheostat.learners.scaling import RunningScale
+from rheostat.learners.predictors import LINEAR, PARAMETER_MAX
+from rheostat.learners.river_descent import STATE, Descent, Optimizer
+from rheostat.learners.running_scale import RunningScale
+from rheostat.learners.scaling import shape_inputs
 
-Optimizer = Literal["sgd", "adagrad", "adam", "ftrl"]
+__all__ = ["LinearSettings", "Optimizer", "RiverLinear"]
 
-_STATE: dict[str, tuple[str, ...]] = {"sgd": (), "adagrad": ("g2",), "adam": ("m", "v"), "ftrl": ("z", "n")}
 _RATES: dict[str, float] = {"adagrad": 0.3, "adam": 0.05, "ftrl": 0.5}
 
 
@@ -43,15 +44,20 @@ class LinearSettings:
     weight_max: float = 10.0
 
 
-class _LogLoss(optim.losses.Log):
-    """River's log loss, also for labels between 0 and 1, and without overflow."""
+class _Columns(NamedTuple):
+    """Rows to learn from, their numbers shaped, as compiled steps take them."""
 
-    def gradient(self, y_true: Any, y_pred: Any) -> Any:
-        return sigmoid(y_pred) - y_true
+    shaped: Floats
+    categorical: NDArray[np.uint64]
+    label: Floats
+    weight: Floats
 
 
 class RiverLinear:
-    """River's `LogisticRegression` behind a running standardisation.
+    """River's `LogisticRegression` behind a running standardisation: its arithmetic on arrays, and its optimisers.
+
+    River takes a data frame for every step, which costs many times the step itself. A test shows that the parameters
+    are those that River's `learn_many` learns.
 
     A row of weight w moves the model w times as far as one of weight 1 in the same micro-batch (its gradient is
     multiplied by w, and the micro-batch's mean is taken over rows); weight 0 is not seen at all. The scale counts
@@ -64,14 +70,18 @@ class RiverLinear:
         self._schema = schema
         self._settings = settings or LinearSettings()
         columns = linear_columns(schema, self._settings.categorical_bins)
-        self._names = [f"x{index}" for index in range(columns)]
         self._pending = MicroBatcher(schema, self._settings.batch_rows)
         self._scale = RunningScale(columns, self._settings.signed_log, self._settings.input_clip)
-        self._rows = _Rows(self._settings.batch_rows, self._names)
-        self._model = _model(self._settings, columns)
+        rate = self._settings.learning_rate
+        if rate is None:
+            rate = _RATES.get(self._settings.optimizer, min(1.0, 8.0 / (columns + 1)))
+        self._descent = Descent(self._settings.optimizer, rate, columns)
+        self._intercept, self._intercept_rate = 0.0, min(rate, 1.0)
+        # Inputs of each categorical feature, and what a 1 is as one of them.
+        one = float(shape_inputs(np.ones(1), self._settings.signed_log)[0])
+        self._bins = self._settings.categorical_bins, one
+        self._inputs, self._gradient = np.zeros((self._settings.batch_rows, columns)), np.zeros(columns)
         self._learned_rows = self._steps = self._undone = 0
-        self._weights: Floats = np.zeros(columns)
-        self._import(self._weights, 0.0, 0, {name: np.zeros(columns) for name in self._state_names})
 
     @property
     def schema(self) -> FeatureSchema:
@@ -85,37 +95,60 @@ class RiverLinear:
 
     def learn(self, batch: Batch) -> None:
         """Learn from rows, in order; a step is made whenever `batch_rows` rows are there."""
-        for rows in self._pending.add(batch):
-            self._step(rows)
+        self._make_steps(self._pending.full(batch))
 
     def flush(self) -> None:
         """Make a last, smaller step from the rows that wait."""
         for rows in self._pending.drain():
-            self._step(rows)
+            self._make_steps(rows)
 
     def predict(self, batch: Batch) -> Floats:
         """Return the probability of a positive label, float64 (rows,); waiting rows have no part in it."""
-        scale, bins = self._scale.frozen(), self._settings.categorical_bins
-        return LinearPredictor(self._schema, bins, scale, self._weights, float(self._model.intercept)).predict(batch)
+        check_batch(self._schema, batch)
+        scale, found = self._scale, np.empty(len(batch))
+        shaped, categorical = self._columns(batch)
+        model = self._descent.weights, self._intercept
+        logits(shaped, categorical, *self._bins, scale.mean, scale.factor, scale.clip, *model, found)
+        return sigmoid(found)
 
     def parameters(self) -> Tensors:
         """Return what `predictors.predictor("linear/1", ...)` needs."""
         return {
             "bins": np.array([self._settings.categorical_bins], np.uint64),
-            "weights": self._weights.copy(),
-            "intercept": np.array([float(self._model.intercept)]),
+            "weights": self._descent.weights.copy(),
+            "intercept": np.array([self._intercept]),
             **self._scale.frozen().tensors(),
         }
 
+    def learned(self) -> dict[str, NDArray[np.floating]]:
+        """Return the parameters that learning moves, see `wrapping.Adjustable`. Raises ValueError for "ftrl"."""
+        if self._settings.optimizer == "ftrl":
+            raise ValueError('optimizer "ftrl" makes its weights anew from sums at every step: they cannot be moved')
+        return {"weights": self._descent.weights.copy(), "intercept": np.array([self._intercept])}
+
+    def adjust(self, learned: Tensors) -> None:
+        """Take these for what was learned; the optimiser's state stays."""
+        weights = take(learned, "weights", np.float64, self._descent.weights.shape)
+        intercept = float(take(learned, "intercept", np.float64, (1,))[0])
+        self._descent.put(weights, self._descent.iterations, {})
+        self._intercept = intercept
+
+    def fisher(self, batch: Batch) -> dict[str, NDArray[np.floating]]:
+        """Return the diagonal of the Fisher information, see `anchor.KnowsFisher`."""
+        inputs = self._scale.frozen().apply(one_hot(batch, self._settings.categorical_bins))
+        scores = self.predict(batch)
+        variance = scores * (1.0 - scores) / len(batch)
+        return {"weights": variance @ (inputs * inputs), "intercept": variance.sum(keepdims=True)}
+
     def snapshot(self) -> Snapshot:
         """Return the full state, including rows that wait for their micro-batch."""
-        counters = [self._learned_rows, self._steps, self._undone, int(self._model.optimizer.n_iterations)]
+        counters = [self._learned_rows, self._steps, self._undone, self._descent.iterations]
         tensors = {
-            "weights": self._weights.copy(),
-            "intercept": np.array([float(self._model.intercept)]),
+            "weights": self._descent.weights.copy(),
+            "intercept": np.array([self._intercept]),
             "counters": np.array(counters, np.int64),
             "settings": settings_tensor(asdict(self._settings)),
-            **{f"optimizer.{name}": self._state(name) for name in self._state_names},
+            **{f"optimizer.{name}": each for name, each in self._descent.state().items()},
             **self._scale.tensors(),
             **self._pending.tensors(),
         }
@@ -130,106 +163,43 @@ class RiverLinear:
         fresh._take_over(snapshot.tensors)
         self.__dict__ = fresh.__dict__
 
-    @property
-    def _state_names(self) -> tuple[str, ...]:
-        return _STATE[self._settings.optimizer]
+    def _columns(self, batch: Batch) -> tuple[Floats, NDArray[np.uint64]]:
+        shaped = shape_inputs(batch.numeric, self._settings.signed_log)
+        return np.ascontiguousarray(shaped), np.ascontiguousarray(batch.categorical)
 
     def _take_over(self, tensors: Tensors) -> None:
         check_settings(tensors, asdict(self._settings))
-        columns = (len(self._names),)
+        columns = self._descent.weights.shape
         counters = take(tensors, "counters", np.int64, (4,)).tolist()
-        state = {name: take(tensors, f"optimizer.{name}", np.float64, columns) for name in self._state_names}
-        intercept = float(take(tensors, "intercept", np.float64, (1,))[0])
-        self._import(take(tensors, "weights", np.float64, columns), intercept, counters[3], state)
+        names = STATE[self._settings.optimizer]
+        state = {name: take(tensors, f"optimizer.{name}", np.float64, columns) for name in names}
+        self._intercept = float(take(tensors, "intercept", np.float64, (1,))[0])
+        self._descent.put(take(tensors, "weights", np.float64, columns), counters[3], state)
         self._learned_rows, self._steps, self._undone = counters[:3]
         self._scale.restore(tensors)
         self._pending.restore(tensors)
 
-    def _step(self, batch: Batch) -> None:
-        inputs = self._scale.update(one_hot(batch, self._settings.categorical_bins))
-        self._learned_rows += len(batch)
-        before = self._weights, float(self._model.intercept), int(self._model.optimizer.n_iterations)
-        state = {name: self._state(name) for name in self._state_names}
-        weight = np.minimum(batch.weight, self._settings.weight_max)
+    def _make_steps(self, rows: Batch) -> None:
+        """Make a step for every `batch_rows` rows, and one for what is left."""
+        shaped, categorical = self._columns(rows)
+        columns = _Columns(shaped, categorical, np.ascontiguousarray(rows.label), np.ascontiguousarray(rows.weight))
         with np.errstate(all="ignore"):
-            self._model.learn_many(*self._rows.fill(inputs, batch.label, weight))
-        self._weights = self._learned_weights()
-        if self._sound():
+            for start in range(0, len(rows), self._settings.batch_rows):
+                self._step(columns, start, min(start + self._settings.batch_rows, len(rows)))
+        self._learned_rows += len(rows)
+
+    def _step(self, columns: _Columns, start: int, end: int) -> None:
+        scale, chosen, before, intercept = self._scale, self._settings, self._descent.mark(), self._intercept
+        of_intercept = mean_gradient(
+            *columns, start, end, *self._bins, chosen.weight_max,
+            scale.count, scale.mean, scale.squares, scale.factor, scale.clip,
+            self._descent.weights, intercept, chosen.l2, self._inputs, self._gradient,
+        )  # fmt: skip
+        self._intercept = intercept - self._intercept_rate * of_intercept
+        self._descent.step(self._gradient)
+        if abs(self._intercept) <= PARAMETER_MAX and self._descent.sound(PARAMETER_MAX):
             self._steps += 1
         else:
-            self._import(*before, state)
+            self._descent.back_to(before)
+            self._intercept = intercept
             self._undone += 1
-
-    def _sound(self) -> bool:
-        states_finite = all(np.isfinite(self._state(name)).all() for name in self._state_names)
-        # NaN passes no comparison, and is the maximum of the weights it is among.
-        largest = float(np.abs(self._weights).max(initial=0.0))
-        return largest <= PARAMETER_MAX and abs(float(self._model.intercept)) <= PARAMETER_MAX and states_finite
-
-    def _learned_weights(self) -> Floats:
-        weights = self._model.weights
-        return np.array([weights[name] for name in self._names], np.float64)
-
-    def _state(self, name: str) -> Floats:
-        values = getattr(self._model.optimizer, name)
-        return np.array([values[column] for column in self._names], np.float64)
-
-    def _import(self, weights: Floats, intercept: float, iterations: int, state: Tensors) -> None:
-        """Put parameters into River's objects; River has no public way to set a linear model's weights."""
-        self._weights = weights.copy()
-        for name, weight in zip(self._names, weights.tolist(), strict=True):
-            self._model._weights[name] = weight
-        self._model.intercept = intercept
-        optimizer = self._model.optimizer
-        optimizer.n_iterations = iterations
-        for name, values in state.items():
-            setattr(optimizer, name, dict(zip(self._names, values.tolist(), strict=True)))
-
-
-class _Rows:
-    """Arrays that River sees as a frame and two series.
-
-    Making and wrapping frames costs River more than the step itself, so there is one for each size of a micro-batch,
-    made when that size first occurs, over arrays that are written anew for every step.
-    """
-
-    def __init__(self, rows: int, names: list[str]) -> None:
-        self._columns = pd.Index(names, dtype=object)
-        self._arrays = np.zeros((rows, len(names))), np.zeros(rows), np.zeros(rows)
-        self._wrapped: dict[int, tuple[Any, Any, Any]] = {}
-
-    def fill(self, inputs: Floats, label: Floats, weight: Floats) -> tuple[Any, Any, Any]:
-        """Return River's view of these rows, valid until the next call."""
-        rows = len(label)
-        for target, source in zip(self._arrays, (inputs, label, weight), strict=True):
-            target[:rows] = source
-        if rows not in self._wrapped:
-            self._wrapped[rows] = self._wrap(rows)
-        return self._wrapped[rows]
-
-    def _wrap(self, rows: int) -> tuple[Any, Any, Any]:
-        inputs, label, weight = (array[:rows] for array in self._arrays)
-        frame = into_frame(pd.DataFrame(inputs, columns=self._columns, copy=False))
-        return frame, into_series(pd.Series(label, copy=False)), into_series(pd.Series(weight, copy=False))
-
-
-def _model(settings: LinearSettings, columns: int) -> Any:
-    rate = settings.learning_rate
-    if rate is None:
-        rate = _RATES.get(settings.optimizer, min(1.0, 8.0 / (columns + 1)))
-    return linear_model.LogisticRegression(
-        _optimizer(settings.optimizer, rate), loss=_LogLoss(), l2=settings.l2, intercept_lr=min(rate, 1.0)
-    )
-
-
-def _optimizer(name: Optimizer, rate: float) -> Any:
-    match name:
-        case "sgd":
-            return optim.SGD(rate)
-        case "adagrad":
-            return optim.AdaGrad(rate)
-        case "adam":
-            return optim.Adam(rate)
-        case "ftrl":
-            return optim.FTRLProximal(alpha=rate, l2=0.0)
-    raise ValueError(f"optimizer must be one of {', '.join(_STATE)}, got {name!r}")

@@ -7,47 +7,74 @@ Parameters by kind (float64 unless said otherwise), for a schema with N numeric 
     hashed-mlp/1  table f32 (R, D)   hidden.weight f32 (N + C * D, H)   hidden.bias f32 (H)   output.weight f32 (H)
                   output.bias f32 (1)   scale.mean, scale.factor (N)   scale.options (2)
                   R is a power of two; a category with hash h has row h & (R - 1); a missing one is all zeros
+    hashed-mlp/2  as hashed-mlp/1 and task u8, one of `tasks.TASKS`; for A > 1 actions, output.weight f32 (H, A) and
+                  output.bias f32 (A); for pairs, N and C are of one candidate. Or besides ids.keys u64 (O): the table's
+                  first O rows belong to these ids, see `idtable`, and the others, a power of two, are shared as above
+    bayes-logistic/1  weights (D)   basis.waves (I, W)   basis.phases (W)   basis.edges (E)   basis.options (2)
+                  odds.table f32 (R, 2)   odds.base (2)   odds.pairs i64 (Q, 2)   scale.mean, scale.factor (N)
+                  scale.options (2)   I = N + C + Q; D = 1 + I + N * E + W + C * bins, see `basis`, `category_odds`
+    linear-bandit/1   see `bandits.served`; it chooses, too (`bandits.choosing.Chooser`)
     river-*/1     see `river.exported`
     river/1       the state of an estimator of River, see `river.program`; only these need River where they are served
+    torch-module/1  module.NAME, the tensors of a module of torch   settings u8, JSON   scale.mean, scale.factor (N)
+                  scale.options (2)   only these need torch and the function that makes the module, see `deep.served`
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
+
+from rheostat.learners.bandits.served import LINEAR_BANDIT, bandit_predictor
+from rheostat.learners.bayes_served import BAYES_LOGISTIC, bayes_predictor
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Predictor, Tensors
 from rheostat.learners.features import check_batch
 from rheostat.learners.layout import take
 from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
+from rheostat.learners.mlp import HASHED_MLP, MLP, mlp_predictor
 from rheostat.learners.river.exported import EXPORTED, RIVER, exported_predictor
 from rheostat.learners.scaling import Scale
 
 LINEAR = "linear/1"
-HASHED_MLP = "hashed-mlp/1"
+TORCH_MODULE = "torch-module/1"
 
 PARAMETER_MAX = 1e6
 """A step that makes a larger parameter is an explosion; below it no score can overflow."""
 
-Singles = NDArray[np.float32]
-
 _BINS_MAX = 1 << 16
 
 
-def predictor(kind: str, schema: FeatureSchema, tensors: Tensors, *, copy: bool = True) -> Predictor:
+def predictor(
+    kind: str,
+    schema: FeatureSchema,
+    tensors: Tensors,
+    *,
+    copy: bool = True,
+    modules: Mapping[str, Callable[[FeatureSchema], Any]] | None = None,
+) -> Predictor:
     """Return what scores batches of `schema` with these parameters; without `copy` they must not change any more.
 
-    Raises ValueError for an unknown kind, and for parameters that do not fit the schema or each other.
+    modules: for kind torch-module/1, functions that make modules of torch by the names that models know them by. Raises
+    ValueError for an unknown kind, and for parameters that do not fit the schema or each other.
     """
     if kind == LINEAR:
         return linear_predictor(schema, _copied(tensors) if copy else tensors)
-    if kind == HASHED_MLP:
-        return mlp_predictor(schema, _copied(tensors) if copy else tensors)
+    if kind in (HASHED_MLP, MLP):
+        return mlp_predictor(schema, kind, _copied(tensors) if copy else tensors)
+    if kind == BAYES_LOGISTIC:
+        return bayes_predictor(schema, _copied(tensors) if copy else tensors)
+    if kind == LINEAR_BANDIT:
+        return bandit_predictor(schema, _copied(tensors) if copy else tensors)
     if kind in EXPORTED:
         return exported_predictor(kind, schema, _copied(tensors) if copy else tensors)
     if kind == RIVER:
         return _river_predictor(schema, tensors)
-    raise ValueError(f"unknown kind of model {kind!r}; known are {', '.join((LINEAR, HASHED_MLP, *EXPORTED, RIVER))}")
+    if kind == TORCH_MODULE:
+        return _module_predictor(schema, tensors, modules or {})
+    known = (LINEAR, HASHED_MLP, MLP, BAYES_LOGISTIC, LINEAR_BANDIT, *EXPORTED, RIVER, TORCH_MODULE)
+    raise ValueError(f"unknown kind of model {kind!r}; known are {', '.join(known)}")
 
 
 def _river_predictor(schema: FeatureSchema, tensors: Tensors) -> Predictor:
@@ -56,6 +83,16 @@ def _river_predictor(schema: FeatureSchema, tensors: Tensors) -> Predictor:
     except ImportError as error:
         raise ValueError(f"a model of kind {RIVER!r} needs River, install rheostat[worker]: {error}") from None
     return RiverPredictor(schema, tensors)
+
+
+def _module_predictor(
+    schema: FeatureSchema, tensors: Tensors, modules: Mapping[str, Callable[[FeatureSchema], Any]]
+) -> Predictor:
+    try:
+        from rheostat.learners.deep.served import module_predictor
+    except ImportError as error:
+        raise ValueError(f"a model of kind {TORCH_MODULE!r} needs torch, install rheostat[torch]: {error}") from None
+    return module_predictor(schema, tensors, modules)
 
 
 def _copied(tensors: Tensors) -> Tensors:
@@ -79,42 +116,6 @@ class LinearPredictor:
         return sigmoid(scaled @ self._weights + self._intercept)
 
 
-class MlpPredictor:
-    """Embeddings of hashed categories beside scaled numbers, one hidden layer, one output."""
-
-    def __init__(
-        self,
-        schema: FeatureSchema,
-        scale: Scale,
-        table: Singles,
-        hidden: tuple[Singles, Singles],
-        output: tuple[Singles, Singles],
-    ) -> None:
-        self._schema = schema
-        self._scale = scale
-        self._table = table
-        self._hidden_weight, self._hidden_bias = hidden
-        self._output_weight, self._output_bias = output
-
-    def predict(self, batch: Batch) -> Floats:
-        """Return the probability of a positive label, float64 (rows,)."""
-        check_batch(self._schema, batch)
-        hidden = self._inputs(batch) @ self._hidden_weight
-        hidden += self._hidden_bias
-        np.maximum(hidden, 0.0, out=hidden)
-        logits = hidden @ self._output_weight + self._output_bias
-        return sigmoid(logits.astype(np.float64))
-
-    def _inputs(self, batch: Batch) -> Singles:
-        columns = len(self._schema.numeric)
-        inputs = np.empty((len(batch), self._hidden_weight.shape[0]), np.float32)
-        if columns:
-            inputs[:, :columns] = self._scale.apply(batch.numeric)
-        if self._schema.categorical:
-            inputs[:, columns:] = embed(self._table, batch.categorical)
-        return inputs
-
-
 def linear_predictor(schema: FeatureSchema, tensors: Tensors) -> LinearPredictor:
     """Return a predictor of kind linear/1 on these very arrays; ValueError if they do not fit the schema."""
     bins = int(take(tensors, "bins", np.uint64, (1,))[0])
@@ -124,37 +125,3 @@ def linear_predictor(schema: FeatureSchema, tensors: Tensors) -> LinearPredictor
     weights = take(tensors, "weights", np.float64, (columns,))
     intercept = float(take(tensors, "intercept", np.float64, (1,))[0])
     return LinearPredictor(schema, bins, Scale.from_tensors(tensors, columns), weights, intercept)
-
-
-def mlp_predictor(schema: FeatureSchema, tensors: Tensors) -> MlpPredictor:
-    """Return a predictor of kind hashed-mlp/1 on these very arrays; ValueError if they do not fit."""
-    table, bias = tensors.get("table"), tensors.get("hidden.bias")
-    if table is None or table.ndim != 2 or table.shape[0] < 1 or table.shape[0] & (table.shape[0] - 1):
-        raise ValueError("tensor 'table' is missing, or is not a power of two of rows")
-    if bias is None or bias.ndim != 1:
-        raise ValueError("tensor 'hidden.bias' is missing, or is not a vector")
-    inputs = len(schema.numeric) + len(schema.categorical) * table.shape[1]
-    units = bias.shape[0]
-    weight = take(tensors, "hidden.weight", np.float32, (inputs, units))
-    output = take(tensors, "output.weight", np.float32, (units,))
-    return MlpPredictor(
-        schema,
-        Scale.from_tensors(tensors, len(schema.numeric)),
-        take(tensors, "table", np.float32, table.shape),
-        (weight, take(tensors, "hidden.bias", np.float32, (units,))),
-        (output, take(tensors, "output.bias", np.float32, (1,))),
-    )
-
-
-def table_rows(categorical: NDArray[np.uint64], rows: int) -> NDArray[np.int64]:
-    """Return the row of a table with `rows` rows (a power of two) for every hash."""
-    return (categorical & np.uint64(rows - 1)).astype(np.int64)
-
-
-def embed(table: Singles, categorical: NDArray[np.uint64]) -> Singles:
-    """Return the embeddings of each row's categories side by side, zeros for a missing one."""
-    vectors = table[table_rows(categorical, table.shape[0])]
-    missing = categorical == 0
-    if missing.any():
-        vectors[missing] = 0.0
-    return vectors.reshape(categorical.shape[0], categorical.shape[1] * table.shape[1])

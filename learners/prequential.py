@@ -39,8 +39,22 @@ def cells(
         return []
     texts = [name or "" for name in segment]
     names = sorted(set(texts))
-    code_of = {name: code * _AGES for code, name in enumerate(names)}
-    codes = label_age_codes(label_age_ms) + np.fromiter(map(code_of.__getitem__, texts), np.int64, len(texts))
+    code_of = {name: code for code, name in enumerate(names)}
+    codes = np.fromiter(map(code_of.__getitem__, texts), np.int64, len(texts))
+    return coded_cells(score, label, weight, codes, label_age_ms, names=names)
+
+
+def coded_cells(
+    score: Floats,
+    label: Floats,
+    weight: Floats,
+    segment: NDArray[np.integer[Any]],
+    label_age_ms: NDArray[np.int64],
+    *,
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return `cells` where segments are given as places in `names`, in whose order the cells then are."""
+    codes = label_age_codes(label_age_ms) + segment.astype(np.int64) * _AGES
     counts = np.bincount(codes, minlength=len(names) * _AGES)
     present = np.flatnonzero(counts)
     sums = [np.bincount(codes, each, len(counts))[present].tolist() for each in _losses(score, label, weight)]

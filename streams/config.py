@@ -18,7 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from rheostat.learners.bandits.linear import BanditSettings
+from rheostat.learners.bandits.policy import Policy
 from rheostat.learners.contract import FeatureSchema
+from rheostat.learners.deep_settings import DeepSettings, ModuleSettings
+from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, TimescaleSettings
 from rheostat.streams.declared_features import declared_schema
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings, WeightSettings
@@ -140,16 +144,26 @@ class GatewayConfig:
 class ModelConfig:
     """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default.
 
+    timescales, replay, anchor: tables of what protects it from fads and from forgetting, each none where it is not set.
+    network, module: a table for learner "hashed-mlp", and for "torch"; the seed is the model's, not the one in it.
+    policy, bandit: tables for learner "linear-bandit" alone: how it chooses, and how it learns.
     estimator, parameters, steps: for learner "river" alone, which estimator of River, see learners/river/README.md.
     """
 
-    learner: Literal["linear", "hashed-mlp", "river"]
+    learner: Literal["linear", "hashed-mlp", "torch", "bayes-logistic", "river", "linear-bandit"]
     feature_set: str
     seed: int = 1
     batch_rows: int | None = None
     estimator: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[Any, ...] = ()
+    timescales: TimescaleSettings | None = None
+    replay: ReplaySettings | None = None
+    anchor: AnchorSettings | None = None
+    network: DeepSettings | None = None
+    module: ModuleSettings | None = None
+    policy: Policy | None = None
+    bandit: BanditSettings | None = None
 
     def __post_init__(self) -> None:
         river = self.estimator is not None or bool(self.steps)
@@ -157,6 +171,13 @@ class ModelConfig:
             raise ConfigError('models: learner "river" needs an estimator, such as "tree.HoeffdingTreeClassifier"')
         if self.learner != "river" and (river or self.parameters):
             raise ConfigError(f'models: estimator, parameters and steps are for learner "river", not {self.learner!r}')
+        if self.learner != "hashed-mlp" and self.network is not None:
+            raise ConfigError(f'models: network is for learner "hashed-mlp", not {self.learner!r}')
+        if (self.learner == "torch") != (self.module is not None):
+            example = '{builder = "package.module:function"}'
+            raise ConfigError(f'models: learner "torch", and no other, needs a table module, such as {example}')
+        if self.learner != "linear-bandit" and (self.policy is not None or self.bandit is not None):
+            raise ConfigError(f'models: policy and bandit are for learner "linear-bandit", not {self.learner!r}')
 
     @property
     def river_estimator(self) -> Mapping[str, Any]:
@@ -312,7 +333,11 @@ def _build(kind: Any, given: Any, at: str) -> Any:
     ]
     if missing:
         raise ConfigError(f"{at}.{missing[0]}: must be set")
-    return kind(**{name: _value(hints[name], value, f"{at}.{name}".lstrip(".")) for name, value in given.items()})
+    values = {name: _value(hints[name], value, f"{at}.{name}".lstrip(".")) for name, value in given.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ConfigError(f"{at}: {error}") from error
 
 
 def _value(hint: Any, value: Any, at: str) -> Any:

@@ -4,6 +4,7 @@ RheostatError
   + ConfigError        the operator must change a setting; nothing was started
   + BadRecord          one record is wrong: set it aside, go on with its neighbours
   + Corrupt            something of ours is wrong (digest, signature, chain): refuse it, keep the last good one
+  + NoRoom             what must be kept does not fit on disk: the operator makes room, nothing was committed
   + BrokerError        the broker or the connection to it
       - Retryable      the same call may be made again
       - Abortable      abort the transaction, rebuild the state from the log, go on
@@ -23,6 +24,7 @@ __all__ = [
     "Corrupt",
     "Fatal",
     "Fenced",
+    "NoRoom",
     "Retryable",
     "RheostatError",
 ]
@@ -43,6 +45,10 @@ class Corrupt(RheostatError):
         super().__init__(f"{what}: {reason}")
         self.what = what
         self.reason = reason
+
+
+class NoRoom(RheostatError):
+    """State does not fit on disk; the text says where, and what bounds it. The log still has everything."""
 
 
 class BrokerError(RheostatError):

@@ -18,9 +18,10 @@ from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage, IntakeTask, take_in
 from rheostat.streams.join.arrivals import Entries
 from rheostat.streams.join.settings import JoinSettings
-from rheostat.streams.join.stage import JoinStage, JoinTask, join
+from rheostat.streams.join.stage import JoinStage, JoinTask, join, of_topic
 
 INTAKE, JOIN = "intake", "join"
+_OF_JOIN = (catalogue.PREDICTIONS, catalogue.CORRECTIONS)
 
 
 class IntakeJoinTask:
@@ -35,6 +36,11 @@ class IntakeJoinTask:
         """The books of both, by name."""
         return {**self.intake.books, **self.join.books}
 
+    @property
+    def waiting_bytes(self) -> Mapping[str, int]:
+        """What the join keeps in memory and on disk."""
+        return self.join.waiting_bytes
+
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
         """Process the blocks of this partition number alone."""
         return _process([self], [blocks], now_ms)[0]
@@ -44,7 +50,7 @@ class IntakeJoinStage:
     """Both stages as the engine runs them; see `streams.engine.stage.Stage`."""
 
     name = "intake-join"
-    sources = (*IntakeStage.sources, catalogue.PREDICTIONS)
+    sources = (*IntakeStage.sources, *_OF_JOIN)
     assignment: Literal["group"] = "group"
     tick_ms = None
 
@@ -57,8 +63,8 @@ class IntakeJoinStage:
     ) -> IntakeJoinTask:
         """Rebuild the state of both from what the last transaction committed."""
         newest = _newest_metadata(committed)
-        feedback = {at: each for at, each in committed.items() if at.topic != catalogue.PREDICTIONS}
-        predictions = {at: each for at, each in committed.items() if at.topic == catalogue.PREDICTIONS}
+        feedback = {at: each for at, each in committed.items() if at.topic not in _OF_JOIN}
+        predictions = {at: each for at, each in committed.items() if at.topic in _OF_JOIN}
         return IntakeJoinTask(
             self._intake.open(partitions, _with_metadata(feedback, newest.get(INTAKE)), log, now_ms),
             self._join.open(partitions, _with_metadata(predictions, newest.get(JOIN)), log, now_ms),
@@ -70,10 +76,11 @@ class IntakeJoinStage:
 
 
 def _process(tasks: Sequence[IntakeJoinTask], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
-    feedback = [[block for block in own if block.topic != catalogue.PREDICTIONS] for own in blocks]
-    predictions = [[block for block in own if block.topic == catalogue.PREDICTIONS] for own in blocks]
+    feedback = [[block for block in own if block.topic not in _OF_JOIN] for own in blocks]
+    predictions, corrections = (of_topic(blocks, topic) for topic in _OF_JOIN)
     taken = take_in([task.intake for task in tasks], feedback, now_ms)
-    joined = join([task.join for task in tasks], predictions, [_entries(each) for each in taken], now_ms)
+    entries = [_entries(each) for each in taken]
+    joined = join([task.join for task in tasks], predictions, entries, corrections, now_ms)
     return [_one(each.output, other) for each, other in zip(taken, joined, strict=True)]
 
 

@@ -10,6 +10,8 @@ from threading import Lock
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from rheostat.streams.join.books import (
+    CHANGE_FATES,
+    CHANGES_IN,
     FEEDBACK_IN,
     PREDICTIONS_IN,
     WAITING_FEEDBACK,
@@ -19,6 +21,7 @@ from rheostat.streams.join.books import (
 from rheostat.streams.metrics import (
     INTAKE_FATES,
     JOIN_FATES,
+    JOIN_MEDIA,
     JOIN_PREDICTION_FATES,
     JOIN_SIDES,
     Cumulative,
@@ -36,6 +39,16 @@ class Counted(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A task with a join in it."""
+
+    @property
+    def waiting_bytes(self) -> Mapping[str, int]:
+        """Return how many bytes of records wait in memory and on disk."""
+        ...
+
+
 class LoopMetrics:
     """Shows commits, aborts, restores, lag and the books of the tasks. Safe to use from several loops' threads.
 
@@ -45,6 +58,7 @@ class LoopMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._books: dict[tuple[str, int], Counted] = {}
+        self._keeping: dict[tuple[str, int], Keeping] = {}
         self._open: dict[str, set[int]] = {}
         self._lock = Lock()
         self._shown = {"intake": _intake_books(metrics), "join": _join_books(metrics)}
@@ -63,6 +77,7 @@ class LoopMetrics:
             for (name, partition), task in self._books.items():
                 if name == stage:
                     self._show(str(partition), task.books)
+                    self._show_bytes(name, partition)
 
     def aborted(self, stage: str, reason: str) -> None:
         """Count an aborted transaction; the reason is for the log only."""
@@ -78,6 +93,9 @@ class LoopMetrics:
             if key >= 0 and isinstance(task, Counted):
                 self._books[stage, key] = task
                 self._show(str(key), task.books)
+                if isinstance(task, Keeping):
+                    self._keeping[stage, key] = task
+                    self._show_bytes(stage, key)
 
     def closed(self, stage: str, key: int) -> None:
         """Drop a task's series: another process shows them from now on."""
@@ -87,6 +105,9 @@ class LoopMetrics:
             if (task := self._books.pop((stage, key), None)) is not None:
                 for name in task.books:
                     self._forget(name, str(key))
+                if self._keeping.pop((stage, key), None) is not None:
+                    for medium in JOIN_MEDIA:
+                        self._metrics.join_waiting_bytes.remove(str(key), medium)
 
     def lag(self, stage: str, records: int) -> None:
         """Set how far a stage is behind."""
@@ -95,6 +116,11 @@ class LoopMetrics:
     def _show(self, partition: str, books: Mapping[str, Mapping[str, int]]) -> None:
         for name, counts in books.items():
             self._show_one(name, partition, counts)
+
+    def _show_bytes(self, stage: str, key: int) -> None:
+        if (task := self._keeping.get((stage, key))) is not None:
+            for medium, size in task.waiting_bytes.items():
+                self._metrics.join_waiting_bytes.labels(str(key), medium).set(size)
 
     def _show_one(self, name: str, partition: str, by_name: Mapping[str, int]) -> None:
         for line in self._shown[name]:
@@ -139,9 +165,12 @@ def _intake_books(metrics: Metrics) -> list[_Line]:
 def _join_books(metrics: Metrics) -> list[_Line]:
     predictions = Cumulative(metrics.join_settled_predictions_total)
     feedback = Cumulative(metrics.join_events_total)
+    changes = Cumulative(metrics.join_settled_changes_total)
     return [
         _Line(PREDICTIONS_IN, Cumulative(metrics.join_predictions_total)),
         _Line(FEEDBACK_IN, Cumulative(metrics.join_feedback_events_total)),
         *(_Line(fate, predictions, (fate,)) for fate in JOIN_PREDICTION_FATES),
+        _Line(CHANGES_IN, Cumulative(metrics.join_changes_total)),
         *(_Line(fate, feedback, (fate,)) for fate in JOIN_FATES),
+        *(_Line(fate, changes, (fate,)) for fate in CHANGE_FATES),
     ]

@@ -20,11 +20,20 @@ LOOK_BACK_MS = 7 * 86_400_000
 
 
 def order_rollback(
-    broker: Broker, signer: Signer, model: str, target: Version | None, *, reason: str, hold: bool, now_ms: int
+    broker: Broker,
+    signer: Signer,
+    model: str,
+    target: Version | None,
+    *,
+    reason: str,
+    hold: bool,
+    relearn: bool = False,
+    now_ms: int,
 ) -> tuple[Command, set[str]]:
     """Send a rollback to `target`, or a resume without one; return it and the members that should acknowledge it.
 
-    What was learned after the target is excluded up to now; with `hold` also what comes, until a resume.
+    What was learned after the target is excluded up to now; with `hold` also what comes, until a resume. With `relearn`
+    nothing is excluded: it is all learned again, as it counts by now.
     Raises ConfigError when the model or the version is not in the log.
     """
     newest: dict[str, Any] | None = None
@@ -48,7 +57,7 @@ def order_rollback(
         issued_at_ms=now_ms,
         expires_at_ms=now_ms + EXPIRY_MS,
         target=target,
-        exclude=() if wanted is None else _after(wanted, newest, hold),
+        exclude=() if wanted is None or relearn else _after(wanted, newest, hold),
     )
     expected = _live_members(broker, model, now_ms)
     _send(broker, command, signer)

@@ -24,6 +24,7 @@ INTAKE_FATES = OUTCOMES
 JOIN_FATES = FEEDBACK_FATES
 JOIN_PREDICTION_FATES = PREDICTION_FATES
 JOIN_SIDES = ("prediction", "feedback")
+JOIN_MEDIA = ("memory", "disk")
 UPDATE_KINDS = ("base", "delta")
 ALARMS_ABOUT = ("target", "subject", "source", "segment", "lockstep")
 CORRECTION_CAUSES = ("burst", "lockstep")
@@ -38,6 +39,7 @@ CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "verdict": VERDICTS,
         "state": DRIFT_STATES,
         "side": JOIN_SIDES,
+        "medium": JOIN_MEDIA,
         "about": ALARMS_ABOUT,
         "cause": CORRECTION_CAUSES,
         "route": (*ROUTES, OTHER),
@@ -118,9 +120,14 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("join_feedback_events_total", "Ledger events consumed, as committed in the log.", "partition"),
     _counter("join_events_total", "What became of ledger events, as committed in the log.", "partition", "fate"),
     _counter("join_settled_predictions_total", "What became of predictions, likewise.", "partition", "fate"),
+    _counter("join_changes_total", "Corrections and retractions consumed, as committed in the log.", "partition"),
+    _counter("join_settled_changes_total", "What became of them, likewise.", "partition", "fate"),
     _gauge("join_waiting_records", "Records that wait for their partner.", "partition", "side"),
+    _gauge("join_waiting_bytes", "What they take in memory, and their files on disk.", "partition", "medium"),
     # Learn.
     _counter("learn_examples_total", "Examples learned.", "model"),
+    _counter("learn_revised_examples_total", "Examples that were learned anew with what they count by now.", "model"),
+    _gauge("learn_owed_weight", "Weight that learned examples have lost since and could not be taken back.", "model"),
     _gauge("learn_examples_per_second", "Speed of learning, over the last reporting interval.", "model"),
     _gauge("learn_version_epoch", "Epoch of the version published last.", "model"),
     _gauge("learn_version_sequence", "Sequence of the version published last.", "model"),
@@ -186,8 +193,13 @@ class Metrics:
     join_feedback_events_total: Counter
     join_events_total: Counter
     join_settled_predictions_total: Counter
+    join_changes_total: Counter
+    join_settled_changes_total: Counter
     join_waiting_records: Gauge
+    join_waiting_bytes: Gauge
     learn_examples_total: Counter
+    learn_revised_examples_total: Counter
+    learn_owed_weight: Gauge
     learn_examples_per_second: Gauge
     learn_version_epoch: Gauge
     learn_version_sequence: Gauge

@@ -64,6 +64,8 @@ class StageMetrics(LoopMetrics):
     def _show_learner(self, task: LearnTask) -> None:
         model, own = task.settings.model, self._own
         own.learn_examples_total.labels(model).inc(self._more("learned", task.learned))
+        own.learn_revised_examples_total.labels(model).inc(self._more("revised", task.revised))
+        own.learn_owed_weight.labels(model).set(task.progress.owed_weight)
         own.learn_published_updates_total.labels(model, "base").inc(self._more("bases", task.bases))
         own.learn_published_updates_total.labels(model, "delta").inc(self._more("deltas", task.deltas))
         own.learn_undone_steps_total.labels(model).inc(self._more("undone", task.steps_undone))

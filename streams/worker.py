@@ -28,6 +28,7 @@ from rheostat.streams.models.signing import load_key_ring
 from rheostat.streams.monitor.settings import MonitorSettings
 from rheostat.streams.topology import StageRow
 from rheostat.streams.watch.settings import WatchSettings
+from rheostat.streams.wrapped_learners import wrapped
 
 if TYPE_CHECKING:
     from rheostat.streams.engine.faust_worker import MakeLoop
@@ -148,6 +149,11 @@ def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
 
 
 def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    """Return what makes untrained learners with all that is around them, always in the same state; or ConfigError."""
+    return wrapped(config, _bare_learner_maker(config, schema))
+
+
+def _bare_learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
     """Return what makes untrained learners, always in the same state. Raises ConfigError for an unusable estimator.
 
     What they need is imported now: stages are opened in threads of their own, and SciPy, which River imports, fails
@@ -159,13 +165,59 @@ def learner_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Le
         linear = LinearSettings()
         linear = replace(linear, batch_rows=config.batch_rows or linear.batch_rows)
         return lambda: RiverLinear(schema, linear)
+    if config.learner == "bayes-logistic":
+        return _bayes_maker(config, schema)
     if config.learner == "river":
         return _river_maker(config, schema)
-    from rheostat.learners.deep import DeepSettings, HashedMLP
+    if config.learner == "linear-bandit":
+        return _bandit_maker(config, schema)
+    if config.learner == "torch":
+        return _torch_maker(config, schema)
+    return _deep_maker(config, schema)
 
-    deep = DeepSettings(seed=config.seed)
-    deep = replace(deep, batch_rows=config.batch_rows or deep.batch_rows)
-    return lambda: HashedMLP(schema, deep)
+
+def _torch_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    from rheostat.learners.deep.served import load_builder
+    from rheostat.learners.deep.torch_learner import TorchLearner
+
+    assert config.module is not None
+    settings = replace(config.module, seed=config.seed, batch_rows=config.batch_rows or config.module.batch_rows)
+    try:
+        make_module = load_builder(settings.builder)
+        TorchLearner(schema, make_module, settings)
+    except ValueError as error:
+        raise ConfigError(f"the module on {config.feature_set}: {error}") from error
+    return lambda: TorchLearner(schema, make_module, settings)
+
+
+def _deep_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    from rheostat.learners.deep.hashed_mlp import HashedMLP
+    from rheostat.learners.deep_settings import DeepSettings
+
+    settings = config.network or DeepSettings()
+    settings = replace(settings, seed=config.seed, batch_rows=config.batch_rows or settings.batch_rows)
+    if settings.ids is not None and (config.timescales is not None or config.anchor is not None):
+        raise ConfigError(
+            f"the network on {config.feature_set}: ids cannot have rows of their own with timescales or an anchor, "
+            "which would give a row's new owner what the last one learned"
+        )
+    try:
+        HashedMLP(schema, settings)
+    except ValueError as error:
+        raise ConfigError(f"the network on {config.feature_set}: {error}") from error
+    return lambda: HashedMLP(schema, settings)
+
+
+def _bayes_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    from rheostat.learners.bayes_logistic import BayesLogistic, BayesSettings
+
+    settings = BayesSettings(seed=config.seed)
+    settings = replace(settings, batch_rows=config.batch_rows or settings.batch_rows)
+    try:
+        BayesLogistic(schema, settings)
+    except ValueError as error:
+        raise ConfigError(f"the model on {config.feature_set}: {error}") from error
+    return lambda: BayesLogistic(schema, settings)
 
 
 def _river_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
@@ -178,6 +230,18 @@ def _river_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Lea
     except ValueError as error:
         raise ConfigError(f"the estimator of the model on {config.feature_set}: {error}") from error
     return lambda: RiverLearner(schema, settings)
+
+
+def _bandit_maker(config: ModelConfig, schema: FeatureSchema) -> Callable[[], Learner]:
+    from rheostat.learners.bandits.linear import BanditSettings, LinearBandit
+
+    settings = config.bandit or BanditSettings()
+    settings = replace(settings, batch_rows=config.batch_rows or settings.batch_rows)
+    try:
+        LinearBandit(schema, config.policy, settings)
+    except ValueError as error:
+        raise ConfigError(f"the bandit on {config.feature_set}: {error}") from error
+    return lambda: LinearBandit(schema, config.policy, settings)
 
 
 def observers(stage: Stage, metrics: Metrics) -> LoopObserver:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from rheostat.schemas.codec import decode_fields
 from rheostat.streams.bench.numbered_events import event_id, feedback, flush, send_all
 from rheostat.streams.bench.processors import Processors
 from rheostat.streams.bench.steps import measured_steps
+from rheostat.streams.bench.stopwatch import Stopwatch, cpu_seconds
 from rheostat.streams.clock import WallClock
 from rheostat.streams.collector import collect_rarely
 from rheostat.streams.engine.broker import Broker, TopicSpec
-from rheostat.streams.engine.loop import NoObserver, StageLoop
+from rheostat.streams.engine.loop import StageLoop
 from rheostat.streams.intake.counts import Counts
 from rheostat.streams.intake.settings import IntakeSettings
 from rheostat.streams.intake.stage import IntakeStage, IntakeTask
@@ -32,7 +32,6 @@ Longs = NDArray[np.int64]
 REPEATS = 0.05
 EVENTS_PER_MS = 20
 _BLOCK = 10_000
-_STALL_S = 60.0
 
 
 def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[str, Any]:
@@ -55,65 +54,35 @@ def bench_intake(broker: Broker, records: int, *, partitions: int = 4) -> dict[s
     broker.create_topics([TopicSpec(topic, partitions, catalogue.TOPICS[topic].config()) for topic in create])
     numbers = _numbers(records)
     _load(broker, numbers)
-    observer = _Stopwatch()
+    watch = Stopwatch(records)
     settings = IntakeSettings(pseudonym_key=b"a key for benchmarks alone")
-    loop = StageLoop(IntakeStage(settings), broker, slot="bench", clock=WallClock(), observer=observer)
+    loop = StageLoop(IntakeStage(settings), broker, slot="bench", clock=WallClock(), observer=watch)
     collect_rarely()
-    cpu_before = _cpu_seconds()
+    cpu_before = cpu_seconds()
     processors = Processors()
     try:
         with measured_steps() as steps:
-            _run(loop, observer, records)
+            watch.drain(loop)
         used = processors.summary()
         counts = sum((task.counts for task in loop.tasks.values() if isinstance(task, IntakeTask)), Counts())
-        cpu = _cpu_seconds() - cpu_before
+        cpu = cpu_seconds() - cpu_before
     finally:
         loop.close()
-    seconds = observer.ended - observer.began
     return {
         "bench": "intake",
         "input": "simulated",
         "records": records,
         "partitions": partitions,
-        "events_per_s": round(records / seconds),
-        "seconds": round(seconds, 3),
+        "events_per_s": round(records / watch.seconds),
+        "seconds": round(watch.seconds, 3),
         "cpu_us_per_record": round(cpu / records * 1e6, 2),
         "step_us_per_record": {step: round(spent / records * 1e6, 2) for step, spent in steps.items()},
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "transactions": observer.transactions,
+        "transactions": watch.transactions,
         **used,
         **counts.as_json(),
         "verified": _verified(broker, partitions, numbers, counts),
     }
-
-
-class _Stopwatch(NoObserver):
-    """Measures from the beginning of the first transaction to the end of the last."""
-
-    def __init__(self) -> None:
-        self.began = 0.0
-        self.ended = 0.0
-        self.consumed = 0
-        self.transactions = 0
-
-    def committed(
-        self, stage: str, records_in: Mapping[str, int], records_out: Mapping[str, int], seconds: float
-    ) -> None:
-        """Note the time."""
-        self.ended = time.perf_counter()
-        if not self.transactions:
-            self.began = self.ended - seconds
-        self.transactions += 1
-        self.consumed += sum(records_in.values())
-
-
-def _run(loop: StageLoop, observer: _Stopwatch, records: int) -> None:
-    moved = time.perf_counter()
-    while observer.consumed < records:
-        if loop.step():
-            moved = time.perf_counter()
-        elif time.perf_counter() - moved > _STALL_S:
-            raise RuntimeError(f"intake stopped after {observer.consumed} of {records} records")
 
 
 def _numbers(records: int) -> Longs:
@@ -147,8 +116,3 @@ def _verified(broker: Broker, partitions: int, numbers: Longs, counts: Counts) -
                 expected.difference_update(ids)
     once = not expected and found == len(np.unique(numbers))
     return once and counts.consumed == len(numbers) and not counts.imbalance
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

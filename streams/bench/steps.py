@@ -1,4 +1,4 @@
-"""Where intake's time goes: the processor time of its thread in each step, measured at the steps' own functions.
+"""Where a stage's time goes: the processor time of its thread in each step, measured at the steps' own functions.
 
 A step is called a few times in a transaction of thousands of records, so measuring it costs nothing.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -18,7 +18,10 @@ from rheostat.streams.intake import process
 from rheostat.streams.intake.deduplicate import Deduplicator
 from rheostat.streams.intake.pseudonymise import Pseudonymiser
 
-STEPS: tuple[tuple[str, Any, str], ...] = (
+Steps = Sequence[tuple[str, Any, str]]
+"""Each step's name and the function that does it; what one step does within another is counted as its own."""
+
+STEPS: Steps = (
     ("poll", KafkaGroupConsumer, "poll"),
     ("decode", process, "arrive"),
     ("check", process, "faults"),
@@ -37,19 +40,19 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("commit", KafkaTransactionalProducer, "send_offsets"),
     ("commit", KafkaTransactionalProducer, "commit"),
 )
-"""Each step's name and the function that does it; what one step does within another is counted as its own."""
+"""Intake's."""
 
 OTHER = "everything else"
 
 
 @contextmanager
-def measured_steps() -> Iterator[MutableMapping[str, float]]:
+def measured_steps(steps: Steps = STEPS) -> Iterator[MutableMapping[str, float]]:
     """Measure the seconds that the calling thread spends in each step while the `with` block runs."""
     seconds: MutableMapping[str, float] = defaultdict(float)
     inner: list[float] = []
-    originals = [(owner, name, getattr(owner, name)) for _, owner, name in STEPS]
+    originals = [(owner, name, getattr(owner, name)) for _, owner, name in steps]
     began = time.thread_time()
-    for step, owner, name in STEPS:
+    for step, owner, name in steps:
         setattr(owner, name, _measured(getattr(owner, name), step, seconds, inner))
     try:
         yield seconds

@@ -1,4 +1,4 @@
-"""`rheostat backtest`: what the detectors would have done over a team's own history."""
+"""`rheostat backtest`: what the detectors, or a learner, would have done over a team's own history."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from rheostat.streams.cli.options import Json
+from rheostat.streams.cli.options import ConfigFile, Json, Settings, load_offline
 from rheostat.streams.errors import ConfigError
 
-app = typer.Typer(help="Run the detectors over a history that lies in a file.", no_args_is_help=True)
+app = typer.Typer(help="Run the detectors, or a learner, over a history that lies in a file.", no_args_is_help=True)
 
 _SHOWN = 20
 
@@ -50,6 +50,62 @@ def bursts(
         print(json.dumps(short | {"out": str(out)} if out is not None else told))
     else:
         print(in_words(told))
+
+
+@app.command()
+def learner(
+    history: Annotated[
+        Path, typer.Option("--input", help="CSV (also .csv.gz, .tsv) or Parquet, one prediction a row.")
+    ],
+    mapping: Annotated[Path, typer.Option("--mapping", help="TOML: which column means what.")],
+    model: Annotated[str, typer.Option("--model", help="A model of the configuration, or a learner: linear, river, …")],
+    estimator: Annotated[
+        str | None, typer.Option("--estimator", help="For --model river: which, such as tree.HoeffdingTreeClassifier.")
+    ] = None,
+    block_rows: Annotated[
+        int, typer.Option("--block-rows", help="Predictions and labels of one step: then a version is learned.")
+    ] = 500,
+    block_ms: Annotated[
+        int | None, typer.Option("--block-ms", help="End a step at every multiple of this in event time, too.")
+    ] = None,
+    period: Annotated[
+        str | None, typer.Option("--period", help="Tell metrics by minute, hour, day, week, or so many rows.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write all of the result here, as JSON.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Run join and learner over past predictions and their outcomes: test-then-train metrics over time, by segment.
+
+    Every prediction is scored by a version that knew only the labels that had come by then.
+
+    Example: `rheostat backtest learner --input sales.csv --mapping mapping.toml --model linear --json`
+    """
+    from rheostat.streams.backtest.learner import LearnerTrial, try_learner
+    from rheostat.streams.backtest.learner_mapping import read_learner_mapping
+    from rheostat.streams.backtest.learner_model import maker, named_model, schema_named
+    from rheostat.streams.backtest.learner_report import report
+    from rheostat.streams.backtest.learner_rows import read_learner_rows
+    from rheostat.streams.backtest.learner_tables import show
+    from rheostat.streams.backtest.periods import periods_of
+
+    given = load_offline(config, settings).config
+    chosen = named_model(given, model, estimator)
+    mapped = read_learner_mapping(mapping, lambda set_id: schema_named(given, model, set_id))
+    trial = LearnerTrial(model, maker(chosen, mapped.schema), given.join, block_rows, block_ms)
+    rows = read_learner_rows(history, mapped)
+    periods = periods_of(period, rows.times_ms, row_time=mapped.row_ms is not None)
+    with _progress("predictions and labels", len(rows) + int(rows.labelled.sum())) as progress:
+        tried = try_learner(rows, trial, progress)
+    told = report(rows, tried, periods, model)
+    if out is not None:
+        _write(out, told)
+    if as_json:
+        short = {name: value for name, value in told.items() if name not in ("periods", "segments")}
+        print(json.dumps(short | {"out": str(out)} if out is not None else told))
+    else:
+        show(told, Console(width=None if sys.stdout.isatty() else 100))
 
 
 @app.command()

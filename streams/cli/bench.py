@@ -89,6 +89,82 @@ def intake(
 
 
 @app.command()
+def learn(
+    model: Annotated[str, typer.Option("--model", help="What learns: linear (River) or torch.")] = "linear",
+    examples: Annotated[int, typer.Option("--examples", help="How many examples.")] = 1_000_000,
+    numeric: Annotated[int, typer.Option("--numeric", help="Numeric features.")] = 8,
+    categorical: Annotated[int, typer.Option("--categorical", help="Categorical features.")] = 2,
+    batch_rows: Annotated[
+        int | None, typer.Option("--batch-rows", help="Rows of one step of the learner; the learner's own default.")
+    ] = None,
+    partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a learner on a backlog, exactly once, every example tested first, one worker (simulated input).
+
+    Example: `rheostat bench learn --model linear --json`
+    """
+    from rheostat.streams.bench.learn import MODELS, bench_learn
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.bench.simulated_examples import schema_of
+    from rheostat.streams.engine.loop import LoopLimits
+    from rheostat.streams.learn.stage import LearnStage
+    from rheostat.streams.local.pipeline import prepare
+    from rheostat.streams.provision import create_topics
+    from rheostat.streams.worker import build_learn, learner_maker
+
+    if model not in MODELS:
+        raise ConfigError(f"--model: {model!r} is none of {', '.join(MODELS)}")
+    name = MODELS[model]
+    with _kafka(bootstrap, fast_start=False) as (address, folder), _progress("learn") as progress:
+        settings: dict[str, dict[str, object]] = {"kafka": {"data_partitions": partitions}}
+        if batch_rows is not None:
+            settings[f"models.{name}"] = {"batch_rows": batch_rows}
+        prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        schema = schema_of(numeric, categorical)
+        config = prepare(folder, address, schema, [], models=[name], prefix=prefix, settings=settings).config
+        broker = connect(config.kafka)
+        create_topics(broker, partitions, 1)
+        stage = build_learn(config, name, folder / "keys", "bench")
+        assert isinstance(stage, LearnStage)
+        untrained = learner_maker(config.models[name], schema)()
+        limits = LoopLimits(interval_ms=config.learn.interval_ms)
+        found = bench_learn(broker, stage, untrained, examples, limits=limits, progress=progress)
+    _print({**found, "model": model, "partitions": partitions, "batch_rows": batch_rows, **machine()}, as_json)
+
+
+@app.command()
+def quality(
+    data: Annotated[
+        Path, typer.Option("--data", envvar="RHEOSTAT_DATA", help="Folder of the data sets that River does not bring.")
+    ] = Path("../shared/data"),
+    streams: Annotated[
+        str, typer.Option("--streams", help="Which, with commas.")
+    ] = "wiki-edit-reverted,phishing,bananas,shuttle",
+    delay: Annotated[int, typer.Option("--delay", min=0, help="Rows scored before a row's label is known.")] = 200,
+    block: Annotated[int, typer.Option("--block", min=1, help="Rows that our learners take at a time.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Compare our learners with ten of River's, test-then-train: ROC AUC, and its margin to the best of the ten.
+
+    Needs no Kafka. The slowest of River's take minutes on the longer streams.
+
+    Example: `rheostat bench quality --streams phishing,bananas --json`
+    """
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.bench.quality import bench_quality
+    from rheostat.streams.bench.quality_streams import STREAMS, stream
+
+    chosen = [name.strip() for name in streams.split(",")]
+    if unknown := [name for name in chosen if name not in STREAMS]:
+        raise ConfigError(f"--streams: {unknown[0]!r} is none of {', '.join(STREAMS)}")
+    with _progress("quality") as progress:
+        found = bench_quality([stream(name, data) for name in chosen], delay, block, progress=progress)
+    _print({**found, **machine()}, as_json)
+
+
+@app.command()
 def restart(
     ids: Annotated[
         int, typer.Option("--ids", help="How many event ids are known when the worker is killed.")
@@ -115,6 +191,59 @@ def restart(
         create_topics(broker, partitions, 1)
         found = bench_restart(broker, pipeline, folder, ids, progress=progress)
     _print({**found, "partitions": partitions, **machine()}, as_json)
+
+
+@app.command()
+def bandits(
+    rounds: Annotated[int, typer.Option("--rounds", help="Versions of the model, 50 simulated choices each.")] = 200,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many simulated crowds.")] = 5,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="A log of the Open Bandit Dataset, such as men.csv or men.csv.gz.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare rules of choice: regret against simulated crowds; with --log an estimate from a real log of choices.
+
+    Example: `rheostat bench bandits --log men.csv --json`
+    """
+    from rheostat.streams.bench.bandits import bench_bandits
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.bench.open_bandit import read_log
+
+    if rounds < 1 or seeds < 1:
+        raise ConfigError("--rounds and --seeds must be at least 1")
+    read = None if log is None else read_log(log)
+    with _progress("bandits") as progress:
+        found = bench_bandits(rounds, seeds, read, progress)
+    _print({**found, **machine()}, as_json)
+
+
+@app.command()
+def fads(
+    learner: Annotated[str, typer.Option("--learner", help="What is protected: linear or hashed-mlp.")] = "linear",
+    worlds: Annotated[int, typer.Option("--worlds", help="Simulated worlds; figures are medians over them.")] = 3,
+    rows: Annotated[int, typer.Option("--rows", help="Rows an hour, for six weeks.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Measure a fad of a day and a change that lasts, with and without protection (simulated input, no Kafka).
+
+    Example: `rheostat bench fads --json`
+    """
+    from rheostat.streams.bench.fad_table import show
+    from rheostat.streams.bench.fad_world import World
+    from rheostat.streams.bench.fads import bench_fads
+    from rheostat.streams.bench.machine import machine
+
+    if learner not in ("linear", "hashed-mlp"):
+        raise ConfigError(f"--learner: {learner!r} is none of linear, hashed-mlp")
+    if worlds < 1 or rows < 1:
+        raise ConfigError("--worlds and --rows must be at least 1")
+    with _progress("fads") as progress:
+        found = bench_fads(learner, World(rows_per_hour=rows), worlds=worlds, progress=progress)  # type: ignore[arg-type]
+    if as_json:
+        _print({**found, **machine()}, as_json)
+    else:
+        show(found, Console())
 
 
 def connect_with_prefix(address: str) -> Any:

@@ -23,11 +23,14 @@ from rheostat.schemas.feature_dictionary import (
     read_dictionary,
 )
 from rheostat.schemas.feature_sets import FeatureSet
+from rheostat.streams.cli import feature_values
 from rheostat.streams.cli.options import ConfigFile, Json, Settings, load_offline
 from rheostat.streams.config import Config, FeaturesConfig
 from rheostat.streams.errors import ConfigError
 
-app = typer.Typer(help="The feature dictionary: list, check, measure.", no_args_is_help=True)
+app = typer.Typer(help="The feature dictionary: list, check, measure, value, prune.", no_args_is_help=True)
+app.command("value")(feature_values.value)
+app.command("prune")(feature_values.prune)
 Folder = Annotated[
     Path | None,
     typer.Option("--dir", help="Folder of the dictionary; features.dir by default, without it that of the demo."),

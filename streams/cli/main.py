@@ -17,6 +17,7 @@ from rheostat.streams.cli import (
     gateway,
     keys,
     quarantine,
+    replay,
     rollback,
     schemas,
     serve,
@@ -46,6 +47,7 @@ app.command("topology")(topology.topology)
 app.command("status")(status.status)
 app.command("alarms")(alarms.alarms)
 app.command("rollback")(rollback.rollback)
+app.command("replay")(replay.replay)
 app.command("trace")(trace.trace)
 app.command("keys")(keys.keys)
 app.add_typer(deadletter.app, name="deadletter")

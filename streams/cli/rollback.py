@@ -24,6 +24,9 @@ def rollback(
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the decision log.")] = "ordered by hand",
     hold: Annotated[bool, typer.Option("--hold", help="Learn nothing new until `--resume` is ordered.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Order a held learner to learn again; no rollback.")] = False,
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Learn what came after it again, each example as it counts by now.")
+    ] = False,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for acknowledgements.")] = 10.0,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -34,18 +37,25 @@ def rollback(
 
     Exit code 1 when a member that was alive did not acknowledge in time.
     Example: `rheostat rollback linear --to 0.120 --reason "bad import at noon"`
+
+    Feedback that was taken back after a model learned it stays in the model until that is learned again: with
+    `--relearn`, from a version before it.
     """
     loaded = load(config, settings, bootstrap)
     broker = connect(loaded.config.kafka)
     key = signer(Path(loaded.config.keys.dir), "operator")
     if (to is None) != resume:
         raise ConfigError("give either --to EPOCH.SEQUENCE or --resume")
+    if relearn and (resume or hold):
+        raise ConfigError("--relearn goes with --to alone: nothing is held then")
     try:
         target = None if to is None else Version.parse(to)
     except ValueError as error:
         raise ConfigError(f"--to: {error}") from error
     clock = WallClock()
-    command, expected = order_rollback(broker, key, model, target, reason=reason, hold=hold, now_ms=clock.now_ms())
+    command, expected = order_rollback(
+        broker, key, model, target, reason=reason, hold=hold, relearn=relearn, now_ms=clock.now_ms()
+    )
     deadline = time.monotonic() + wait_s
     found: dict[str, int] = {}
     while expected - found.keys() and time.monotonic() < deadline:

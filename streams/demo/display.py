@@ -10,8 +10,8 @@ from rich.text import Text
 from rheostat.streams.conservation import FORWARDED, OUTCOMES, Books
 from rheostat.streams.demo.watch import Watched
 from rheostat.streams.demo.world import Seen
+from rheostat.streams.sparkline import sparkline
 
-BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 56
 NOTES_SHOWN = 7
 
@@ -36,20 +36,11 @@ def screen(second: float, seen: Seen, watched: Watched, books: Books | None, wha
     return Panel(Group(rows), title=title, border_style="cyan", width=110)
 
 
-def sparkline(values: list[float], width: int = WIDTH, low: float = 0.3, high: float = 1.0) -> str:
-    """Return the values as bars, the newest at the right; values outside [low, high] are cut off."""
-    if len(values) > width:
-        step = len(values) / width
-        values = [values[int((index + 1) * step) - 1] for index in range(width)]
-    span = len(BARS) - 1
-    return "".join(BARS[round(min(max((value - low) / (high - low), 0.0), 1.0) * span)] for value in values)
-
-
 def _curve(values: list[float]) -> Text:
     if not values:
         return Text("waiting for the first 200 predictions", style="dim")
     colour = "green" if values[-1] > 0.85 else "yellow" if values[-1] > 0.7 else "red"
-    return Text(f"{sparkline(values)} {values[-1]:.3f}", style=colour)
+    return Text(f"{sparkline(values, WIDTH, 0.3, 1.0)} {values[-1]:.3f}", style=colour)
 
 
 def _books(books: Books | None) -> str:

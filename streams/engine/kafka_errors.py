@@ -31,6 +31,7 @@ _PASSING_CODES = frozenset(
         KafkaError._RESOLVE,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._WAIT_COORD,
+        KafkaError._NOENT,  # "No leaders found" for a query of offsets: the broker was too busy to say who leads
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.BROKER_NOT_AVAILABLE,

@@ -34,6 +34,9 @@ class Entry(NamedTuple):
         return not self.control and (self.transaction is None or self.transaction.state == "committed")
 
 
+_FORGOTTEN = Entry(None, None, 0, None, None)
+
+
 class PartitionLog:
     """Entries by offset. Not thread-safe: the cluster's lock is held by every caller."""
 
@@ -74,7 +77,9 @@ class PartitionLog:
 
     def delete_before(self, offset: int) -> None:
         """Forget the records before `offset`, as retention does."""
-        self.low_watermark = max(self.low_watermark, min(offset, self.high_watermark))
+        low = max(self.low_watermark, min(offset, self.high_watermark))
+        self._entries[self.low_watermark : low] = [_FORGOTTEN] * (low - self.low_watermark)
+        self.low_watermark = low
 
     def offset_since(self, since_ms: int) -> int:
         """Return the offset of the first entry at or after a time (markers count, as in Kafka), else the end."""

@@ -14,7 +14,7 @@ from rheostat.schemas import catalogue, codec
 from rheostat.schemas.signals import codes_of
 from rheostat.streams.engine.block import Block
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
-from rheostat.streams.join.labels import Codes, teaches
+from rheostat.streams.join.labels import POSITIVE_AT, Codes, Floats, teaches
 from rheostat.streams.join.rows import FOREVER, Mask, Times
 from rheostat.streams.own_records import decode_all_own
 
@@ -45,6 +45,10 @@ class Entries:
         """Return the codes of their kinds, see `signals`."""
         return codes_of(self.records.column("kind"))
 
+    def numbers(self, name: str) -> Floats:
+        """Return a column of numbers."""
+        return np.asarray(self.records.column(name), np.float64)
+
     def usable(self, codes: Codes) -> Mask:
         """Return which give a label and name a prediction."""
         usable, ids = teaches(codes), self.records.column("prediction_id")
@@ -66,13 +70,15 @@ class Entries:
 class Arrived:
     """Predictions of one block, as encoded; `failures` are of those that could not be decoded, which are left out.
 
-    Times are event times, `untils` the last moments at which feedback counts; `newest_ms` is of all records.
+    Times are event times, `untils` the last moments at which feedback counts; `positive`: the answer shown was a score
+    of a half or more. `newest_ms` is of all records.
     """
 
     ids: Fingerprints
     times: Times
     values: Sequence[bytes | None]
     untils: Times
+    positive: Mask
     newest_ms: int
     failures: Sequence[codec.Failure]
 
@@ -86,7 +92,7 @@ class Arrived:
             return self
         values = list(compress(self.values, later))
         ids, times, untils = self.ids.take(later), self.times[later], self.untils[later]
-        return replace(self, ids=ids, times=times, values=values, untils=untils)
+        return replace(self, ids=ids, times=times, values=values, untils=untils, positive=self.positive[later])
 
 
 def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
@@ -96,6 +102,7 @@ def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
     decoded = codec.decode_block(catalogue.PREDICTIONS, _values(blocks))
     ids = fingerprints(decoded.batch.column("prediction_id"))
     untils = _untils(decoded.batch.column("expires_at"))
+    positive = np.asarray(decoded.batch.column("score"), np.float64) >= POSITIVE_AT
     starts = _starts(blocks)
     places = np.searchsorted(decoded.rows, starts)
     arrived = []
@@ -107,7 +114,8 @@ def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
             rows = decoded.rows[first:end] - start
             values, times = [values[row] for row in rows], times[rows]
         some = Fingerprints(ids.low[first:end], ids.high[first:end])
-        arrived.append(Arrived(some, times, values, untils[first:end], max(block.timestamps_ms), failures))
+        shown = untils[first:end], positive[first:end]
+        arrived.append(Arrived(some, times, values, *shown, max(block.timestamps_ms), failures))
     return arrived
 
 
@@ -116,13 +124,18 @@ def read_entries(blocks: Sequence[Block]) -> list[Entries]:
 
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
+    return [
+        Entries(records, np.asarray(block.timestamps_ms, np.int64), block.values)
+        for block, records in batches_of(blocks)
+    ]
+
+
+def batches_of(blocks: Sequence[Block]) -> list[tuple[Block, pa.RecordBatch]]:
+    """Return each block of a topic of ours with its records, all decoded at once; see `decode_all_own`."""
     if not blocks:
         return []
     records = decode_all_own(blocks)
-    return [
-        Entries(records.slice(start, len(block)), np.asarray(block.timestamps_ms, np.int64), block.values)
-        for block, start in zip(blocks, _starts(blocks), strict=False)
-    ]
+    return [(block, records.slice(at, len(block))) for block, at in zip(blocks, _starts(blocks), strict=False)]
 
 
 def _starts(blocks: Sequence[Block]) -> list[int]:

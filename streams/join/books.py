@@ -2,11 +2,14 @@
 
     predictions_in = waiting_predictions + answered + default_emitted + unanswered
                      + late_predictions + duplicate_predictions + evicted_predictions + invalid_predictions
-    feedback_in    = waiting + joined + dangling + late + evicted + unsupported
+    feedback_in    = waiting + joined + dangling + late + evicted + retracting + unsupported
+    changes_in     = revising + remembered + after_window
 
-answered: left the window with at least one example. unanswered: left it with none, and there is no default label.
+answered: left the window with at least one signal. unanswered: left it with none, and there is no default label.
 dangling: no prediction came within the window, or it had expired, or this event had taught it already. late: came when
-its window had passed. evicted: given up for want of room. unsupported: retractions, and feedback on no prediction.
+its window had passed. evicted: given up for want of room. retracting: takes an event back. unsupported: feedback on no
+prediction. Changes are corrections and retractions (`changes`): those that changed what an example counts, those only
+remembered, as their event is still to come or nothing follows from them, and those whose prediction is no longer kept.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ PREDICTION_FATES = (
     "evicted_predictions",
     "invalid_predictions",
 )
-FEEDBACK_FATES = ("joined", "dangling", "late", "evicted", "unsupported")
+FEEDBACK_FATES = ("joined", "dangling", "late", "evicted", "retracting", "unsupported")
+CHANGE_FATES = ("revising", "remembered", "after_window")
 WAITING_PREDICTIONS = "waiting_predictions"
 WAITING_FEEDBACK = "waiting"
 PREDICTIONS_IN = "predictions_in"
 FEEDBACK_IN = "feedback_in"
+CHANGES_IN = "changes_in"
 NAMES = (
     PREDICTIONS_IN,
     WAITING_PREDICTIONS,
@@ -34,6 +39,8 @@ NAMES = (
     FEEDBACK_IN,
     WAITING_FEEDBACK,
     *FEEDBACK_FATES,
+    CHANGES_IN,
+    *CHANGE_FATES,
 )
 
 
@@ -64,4 +71,5 @@ def imbalance(counts: Mapping[str, int]) -> int:
     """Return how many records the books cannot account for; 0 when they balance."""
     predictions = counts[PREDICTIONS_IN] - counts[WAITING_PREDICTIONS] - sum(counts[name] for name in PREDICTION_FATES)
     feedback = counts[FEEDBACK_IN] - counts[WAITING_FEEDBACK] - sum(counts[name] for name in FEEDBACK_FATES)
-    return abs(predictions) + abs(feedback)
+    changes = counts[CHANGES_IN] - sum(counts[name] for name in CHANGE_FATES)
+    return abs(predictions) + abs(feedback) + abs(changes)

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 POSITIVE_AT = 0.5
 
 # One entry more than kinds: code -1, an unknown kind, indexes the last.
+RETRACTION = "retraction"
+_RETRACTION = list(signals.KINDS).index(RETRACTION)
 _VERDICT = np.array([*(kind.basis == "verdict" for kind in signals.KINDS.values()), False])
 _TEACHES = np.array([*(kind.basis != "control" for kind in signals.KINDS.values()), False])
 
@@ -28,7 +30,16 @@ def teaches(codes: Codes) -> NDArray[np.bool_]:
     return _TEACHES[codes]
 
 
-def labels(codes: Codes, values: Floats, scores: Floats) -> Floats:
-    """Return the label of each signal; `values` are normalised, `scores` were served. Kinds must be ones that teach."""
-    overturned = _VERDICT[codes] & (scores < POSITIVE_AT)
+def retract(codes: Codes) -> NDArray[np.bool_]:
+    """Return which kinds take another event back."""
+    retracts: NDArray[np.bool_] = codes == _RETRACTION
+    return retracts
+
+
+def labels(codes: Codes, values: Floats, positive: NDArray[np.bool_]) -> Floats:
+    """Return the label of each signal; of kinds that do not teach it means nothing.
+
+    values are normalised; positive: a score of `POSITIVE_AT` or more was served.
+    """
+    overturned = _VERDICT[codes] & ~positive
     return np.where(overturned, 1.0 - values, values)

@@ -4,120 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
-from numba import types
-from numpy.typing import NDArray
 
-from rheostat.streams.compiled import LONGS, WORDS, compiled
 from rheostat.streams.intake.fingerprint import Fingerprints
-from rheostat.streams.join.rows import NONE, TABLE, Mask, Rows, Slots, Table, Times
-
-ANSWER = np.dtype([("low", "u8"), ("high", "u8"), ("next", "i4")], align=True)
-"""An event that answered a prediction, in a list of those that did; or free, in the list that begins at 0."""
-
-_ANSWERS = types.Array(numba.from_dtype(ANSWER), 1, "C")
-ANSWERS_FIRST = 1_024
+from rheostat.streams.join.answers import Answers, Floats, Nodes, Said
+from rheostat.streams.join.rewards import Merged, merged
+from rheostat.streams.join.rows import Mask, Rows, Slots, Times
+from rheostat.streams.join.settings import Reward, Spill
 
 
 class Predictions:
     """One row for each prediction_id: of several copies the one with the newest event time stays, as yet unanswered.
 
     That rule, unlike "the first one", gives the same rows when they are folded again from the middle of the log.
-    The caller bounds how many there are. One with 15 numeric features was measured to cost about 390 bytes: 260 as
-    encoded, 80 in the table and its lists, and the rest is room to grow; its first answer costs 40 more.
+    The caller bounds how many there are.
     """
 
-    def __init__(self, window_ms: int) -> None:
-        self.rows = Rows(window_ms)
-        self._answers: Table = np.zeros(1, ANSWER)
-        self._answers_count = 0
+    def __init__(self, window_ms: int, spill: Spill | None = None) -> None:
+        self.rows = Rows(window_ms, spill)
+        self._answers = Answers()
+        self._positive = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, ids: Fingerprints, times: Times, values: Sequence[bytes | None], untils: Times) -> Slots:
-        """Add predictions: encoded, with the last moment at which feedback on them counts.
+    def add(
+        self, ids: Fingerprints, times: Times, values: Sequence[bytes | None], untils: Times, positive: Mask
+    ) -> Slots:
+        """Add predictions: encoded, with the last moment at which feedback on them counts, and what they said.
 
         Returns the slots of those that stay, in their order; the others were copies.
         """
         added = self.rows.add(ids, times, values, untils)
+        if len(self._positive) < len(self.rows.table):
+            self._positive = np.concatenate(
+                [self._positive, np.zeros(len(self.rows.table) - len(self._positive), np.bool_)]
+            )
+        self._positive[added] = positive
         copies = self.rows.copies(added)
         if not len(copies):
             return added
         self.drop(copies)
         return added[~np.isin(added, copies)]
 
-    def answer(self, slots: Slots, times: Times, events: Fingerprints, window_ms: int) -> Mask:
-        """Note which events answer which predictions (slots, NONE for none), and return those that do.
+    def positive(self, slots: Slots) -> Mask:
+        """Return which predictions said yes, that is a score of a half or more; anything for NONE."""
+        positive: Mask = self._positive[slots] if len(self._positive) else np.zeros(len(slots), np.bool_)
+        return positive
 
-        Not so an event that is more than a window older than the prediction or too late for it, or that has answered
-        it before.
-        """
-        self._make_room(len(slots))
-        answers: Mask = _answer(self.rows.table, self._answers, slots, times, *events, window_ms)
-        self._answers_count += int(np.count_nonzero(answers))
-        return answers
+    def answer(self, slots: Slots, said: Said, window_ms: int) -> Mask:
+        """Note which events answer which predictions; see `Answers.add`."""
+        return self._answers.add(self.rows.table, slots, said, window_ms)
 
-    def expire(self, horizon_ms: int) -> tuple[Slots, Slots]:
-        """Return the predictions at or before a moment: the answered ones, then those without feedback."""
-        due = self.rows.through(horizon_ms)
-        answered = self.rows.table["answer"][due] > 0
-        return due[answered], due[~answered]
+    def answer_ourselves(self, slots: Slots, labels: Floats, weights: Floats) -> None:
+        """Note what we made of predictions ourselves; see `Answers.add_own`."""
+        self._answers.add_own(self.rows.table, slots, labels, weights)
+
+    def answers_of(self, slots: Slots, events: Fingerprints) -> Nodes:
+        """Return the answers of events, by which `label_of` and its like find them; see `Answers.find`."""
+        return self._answers.find(self.rows.table, slots, events)
+
+    def merged(self, slots: Slots, reward: Reward) -> Merged:
+        """Merge the signals on predictions; see `rewards.merged`."""
+        return merged(self.rows.table, self._answers.table, slots, reward)
+
+    def labels_of(self, answers: Nodes) -> Floats:
+        """Return the labels of answers."""
+        labels: Floats = self._answers.table["label"][answers]
+        return labels
+
+    def weights_of(self, answers: Nodes) -> Floats:
+        """Return how much answers count now."""
+        weights: Floats = self._answers.table["weight"][answers]
+        return weights
+
+    def revise(self, answers: Nodes, labels: Floats, weights: Floats) -> Nodes:
+        """Let answers count as given from now on; return how often each was revised by now."""
+        revisions = np.minimum(self._answers.table["revision"][answers].astype(np.int64) + 1, REVISIONS_MAX)
+        self._answers.revise(answers, labels, weights, revisions.astype(np.int16))
+        return revisions
+
+    def opened(self, slots: Slots, after_ms: int) -> Mask:
+        """Return which predictions are later than a moment."""
+        later: Mask = self.rows.times(slots) > after_ms
+        return later
 
     def drop(self, slots: Slots) -> None:
         """Forget predictions."""
         if len(slots):
-            self._answers_count -= _forget(self.rows.table, self._answers, slots)
+            self._answers.forget(self.rows.table, slots)
             self.rows.drop(slots)
 
-    def _make_room(self, more: int) -> None:
-        old = len(self._answers)
-        if self._answers_count + more >= old:
-            new = np.zeros(max(ANSWERS_FIRST, more, old // 2), ANSWER)
-            new["next"][:-1] = np.arange(old + 1, old + len(new))
-            new["next"][-1] = self._answers["next"][0]
-            self._answers = np.concatenate([self._answers, new])
-            self._answers["next"][0] = old
 
-
-@compiled(types.boolean[::1](TABLE, _ANSWERS, LONGS, LONGS, WORDS, WORDS, types.int64))
-def _answer(
-    rows: Table,
-    answers: Table,
-    slots: Slots,
-    times: Times,
-    low: NDArray[np.uint64],
-    high: NDArray[np.uint64],
-    window_ms: int,
-) -> Mask:
-    does = np.zeros(len(slots), np.bool_)
-    for index in range(len(slots)):
-        if slots[index] == NONE:
-            continue
-        row = rows[slots[index]]
-        at = row.answer
-        while at and (answers[at].low != low[index] or answers[at].high != high[index]):
-            at = answers[at].next
-        if at or not row.time - window_ms <= times[index] <= row.until:
-            continue
-        does[index] = True
-        new = answers[0].next
-        answers[0].next = answers[new].next
-        answers[new].low, answers[new].high, answers[new].next = low[index], high[index], row.answer
-        row.answer = new
-    return does
-
-
-@compiled(types.int64(TABLE, _ANSWERS, LONGS))
-def _forget(rows: Table, answers: Table, slots: Slots) -> int:
-    """Free the answers of predictions; return how many those were."""
-    count = 0
-    for slot in slots:
-        at = rows[slot].answer
-        while at:
-            after = answers[at].next
-            answers[at].next, answers[0].next = answers[0].next, at
-            at, count = after, count + 1
-        rows[slot].answer = 0
-    return count
+REVISIONS_MAX = 32_767
+"""Counted no further: the number tells people how often, nothing is decided by it."""

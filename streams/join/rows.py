@@ -4,7 +4,7 @@ A row has a slot, which another row gets when it is gone. Every row is in two do
 the same hash, and that of a span of time. The spans form a ring, as the days of a desk calendar do (R. Brown, Calendar
 queues, CACM 31/10, 1988); one more list in the calendar has the free slots. All lists are in order of arrival.
 
-What a row holds stays encoded, as it came. So to read a hundred rows costs the same wherever among millions they lie.
+What a row holds stays encoded, as it came, in memory or on disk; see `values`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from rheostat.streams.compiled import LONGS, WORDS, compiled
 from rheostat.streams.intake.fingerprint import Fingerprints
+from rheostat.streams.join.settings import Spill
+from rheostat.streams.join.values import Values, longer
 
 Slots = NDArray[np.int64]
 Times = NDArray[np.int64]
@@ -46,16 +48,20 @@ _CALENDAR_HEADS = _SPANS + 1
 
 
 class Rows:
-    """Waiting rows. Times are event times in ms; most should lie within a few times `window_ms` of each other."""
+    """Waiting rows. Times are event times in ms; most should lie within a few times `window_ms` of each other.
 
-    def __init__(self, window_ms: int) -> None:
-        self.table: Table = np.zeros(0, ROW)
-        self._values: NDArray[np.object_] = np.empty(0, object)
+    `spill` says how many bytes of their values may be in memory.
+    """
+
+    def __init__(self, window_ms: int, spill: Spill | None = None) -> None:
+        self.table: Table = np.empty(0, ROW)
+        self._values = Values(spill or Spill())
         self._chains = _heads(0)
         self._calendar = _heads(_CALENDAR_HEADS)
         self._span_ms = max(1, 4 * window_ms // _SPANS)
         self._none_through_ms = 0
         self._count = 0
+        self._fresh = 0  # slots from here on were never used, nor is their memory
         self._grow()
 
     def __len__(self) -> int:
@@ -69,12 +75,13 @@ class Rows:
             return np.empty(0, np.int64)
         if untils is None:
             untils = np.full(len(times), FOREVER)
-        self._count += len(times)
+        fresh, self._count = self._fresh, self._count + len(times)
+        self._fresh = max(fresh, self._count)
         if self._count > len(self.table):
             self._grow()
         self._none_through_ms = min(self._none_through_ms, int(times.min()) - 1)
-        slots: Slots = _insert(self.table, self._chains, self._calendar, *ids, times, untils, self._span_ms)
-        self._values[slots] = values
+        slots: Slots = _insert(self.table, self._chains, self._calendar, *ids, times, untils, self._span_ms, fresh)
+        self._values.put(slots, values)
         return slots
 
     def ids(self, slots: Slots) -> Fingerprints:
@@ -106,14 +113,13 @@ class Rows:
 
     def values(self, slots: Slots) -> list[bytes]:
         """Return what rows hold, in the order of `slots` (rows may repeat)."""
-        values: list[bytes] = self._values[slots].tolist()
-        return values
+        return self._values.read(slots)
 
     def drop(self, slots: Slots) -> None:
         """Forget rows that wait; each once."""
         if len(slots):
             _remove(self.table, self._chains, self._calendar, slots)
-            self._values[slots] = None
+            self._values.drop(slots)
             self._count -= len(slots)
 
     def through(self, horizon_ms: int) -> Slots:
@@ -128,18 +134,35 @@ class Rows:
         self._none_through_ms = int(self.table[due[0]]["time"]) - 1
         return due
 
+    def between(self, after_ms: int, horizon_ms: int) -> Slots:
+        """Return the rows whose time is after one moment and at or before another, in the order of `through`."""
+        first = max(after_ms, 0) // self._span_ms
+        spans = min(horizon_ms // self._span_ms - first + 1, _SPANS)
+        due: Slots = _due(self.table, self._calendar, first, spans, horizon_ms)
+        due = due[self.times(due) > after_ms]
+        return due[np.argsort(self.times(due), kind="stable")]
+
     def oldest(self, count: int) -> int:
         """Return the time of the `count`-th oldest row (count from 1 to all)."""
-        return int(np.partition(self.table["time"], count - 1)[count - 1])
+        return int(np.partition(self.table["time"][: self._fresh], count - 1)[count - 1])
+
+    @property
+    def memory_bytes(self) -> int:
+        """How many bytes of what rows hold are in memory."""
+        return self._values.memory_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """How many bytes the files have in which the rest is."""
+        return self._values.disk_bytes
 
     def _grow(self) -> None:
         size = max(SLOTS_FIRST, self._count, 3 * len(self.table) // 2)
-        new = size - len(self.table)
-        self.table = np.concatenate([self.table, np.zeros(new, ROW)])
-        self._values = np.concatenate([self._values, np.empty(new, object)])
-        self._calendar = np.concatenate([self._calendar, np.empty((new, 2), np.int32)])
-        before, self._chains = self._chains, np.concatenate([_heads(size), np.empty((size, 2), np.int32)])
-        _rebuild(self.table, before, self._chains, self._calendar)
+        self.table = longer(self.table, size)
+        self._values.resize(size)
+        self._calendar = longer(self._calendar, _CALENDAR_HEADS + size)
+        before, self._chains = self._chains, longer(_heads(size), 2 * size)
+        _rebuild(self.table, before, self._chains)
 
 
 def _heads(count: int) -> Links:
@@ -175,7 +198,7 @@ def _next(rows: Table, chains: Links, node: int, low: np.uint64, high: np.uint64
     return max(node - len(rows), NONE)
 
 
-@compiled(_SLOTS(TABLE, _LINKS, _LINKS, WORDS, WORDS, LONGS, LONGS, types.int64))
+@compiled(_SLOTS(TABLE, _LINKS, _LINKS, WORDS, WORDS, LONGS, LONGS, types.int64, types.int64))
 def _insert(
     rows: Table,
     chains: Links,
@@ -185,15 +208,19 @@ def _insert(
     times: Times,
     untils: Times,
     span_ms: int,
+    fresh: int,
 ) -> Slots:
     slots = np.empty(len(times), np.int64)
     for index in range(len(times)):
         node = calendar[_FREE, _AFTER]
+        if node == _FREE:
+            node, fresh = _CALENDAR_HEADS + fresh, fresh + 1
+        else:
+            _unlink(calendar, node)
         slots[index] = slot = node - _CALENDAR_HEADS
         row = rows[slot]
         row.low, row.high, row.time, row.until, row.answer = low[index], high[index], times[index], untils[index], 0
         _append(chains, _chain(rows, low[index]), len(rows) + slot)
-        _unlink(calendar, node)
         _append(calendar, times[index] // span_ms % _SPANS, node)
     return slots
 
@@ -270,15 +297,12 @@ def _due(rows: Table, calendar: Links, first: int, spans: int, horizon_ms: int) 
     return due[:count]
 
 
-@compiled(types.void(TABLE, _LINKS, _LINKS, _LINKS))
-def _rebuild(rows: Table, before: Links, chains: Links, calendar: Links) -> None:
-    """Put the rows into more chains, and the slots that are new among the free ones."""
+@compiled(types.void(TABLE, _LINKS, _LINKS))
+def _rebuild(rows: Table, before: Links, chains: Links) -> None:
+    """Put the rows into more chains."""
     old = len(before) // 2
     for head in range(old):
         node = before[head, _AFTER]
         while node != head:
             _append(chains, _chain(rows, rows[node - old].low), len(rows) + node - old)
             node = before[node, _AFTER]
-    for slot in range(old, len(rows)):
-        rows[slot].time = FOREVER
-        _append(calendar, _FREE, _CALENDAR_HEADS + slot)

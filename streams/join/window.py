@@ -2,6 +2,8 @@
 
     watermark = max(older clock, newer clock - window)     clocks: newest event time seen on each of the two topics
     horizon   = watermark - window                         what happened at or before it waits no longer
+    kept      = horizon - late                             predictions up to here are forgotten: until then they are
+                                                           kept for feedback that comes after their window
 
 The topic that is behind is waited for, so that a backlog read in any order joins as it would have live; but for at most
 one window, so that a topic which has fallen silent does not stop the other.
@@ -34,6 +36,7 @@ class Progress:
     feedback_clock: int = NEVER
     predictions_horizon: int = NEVER
     feedback_horizon: int = NEVER
+    kept_horizon: int = NEVER
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def seen(self, predictions_ms: int, feedback_ms: int, now_ms: int) -> Progress:
@@ -45,7 +48,7 @@ class Progress:
             feedback_clock=max(self.feedback_clock, min(feedback_ms, latest)),
         )
 
-    def advanced(self, window_ms: int) -> Progress:
+    def advanced(self, window_ms: int, late_ms: int) -> Progress:
         """Move the horizons on as far as the clocks allow."""
         behind, ahead = sorted((self.predictions_clock, self.feedback_clock))
         horizon = max(behind, ahead - window_ms) - window_ms
@@ -53,11 +56,21 @@ class Progress:
             self,
             predictions_horizon=max(self.predictions_horizon, horizon),
             feedback_horizon=max(self.feedback_horizon, horizon),
+            kept_horizon=max(self.kept_horizon, horizon - late_ms),
+        )
+
+    def given_up(self, horizon_ms: int) -> Progress:
+        """Move on past predictions that were given up for want of room."""
+        return replace(
+            self,
+            predictions_horizon=max(self.predictions_horizon, horizon_ms),
+            kept_horizon=max(self.kept_horizon, horizon_ms),
         )
 
     def dumps(self) -> str:
         """Encode for commit metadata."""
-        places = [self.predictions_clock, self.feedback_clock, self.predictions_horizon, self.feedback_horizon]
+        clocks = self.predictions_clock, self.feedback_clock
+        places = [*clocks, self.predictions_horizon, self.feedback_horizon, self.kept_horizon]
         return json.dumps({"seq": self.commits, "places": places, "counts": dict(self.counts)}, separators=(",", ":"))
 
 
@@ -69,7 +82,14 @@ def newest_progress(committed: Iterable[Committed]) -> Progress:
 
 def _loads(text: str) -> Progress:
     given = json.loads(text)
-    predictions_clock, feedback_clock, predictions_horizon, feedback_horizon = given["places"]
+    *places, kept_horizon = given["places"]
+    predictions_clock, feedback_clock, predictions_horizon, feedback_horizon = places
     return Progress(
-        given["seq"], predictions_clock, feedback_clock, predictions_horizon, feedback_horizon, given["counts"]
+        given["seq"],
+        predictions_clock,
+        feedback_clock,
+        predictions_horizon,
+        feedback_horizon,
+        kept_horizon,
+        given["counts"],
     )

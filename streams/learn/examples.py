@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, starmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numba import types
 from numpy.typing import NDArray
 
-from rheostat.learners.contract import Batch, Context, FeatureSchema
-from rheostat.learners.features import hash_columns, select
+from rheostat.learners.contract import Batch, Context, FeatureSchema, Floats
+from rheostat.learners.features import hash_columns, hash_value, select
 from rheostat.streams.compiled import BYTES, FLOATS, INTS, compiled
 from rheostat.streams.engine.block import Block
 from rheostat.streams.models.manifest import TrainingRange
@@ -25,26 +25,61 @@ _SEGMENT = FeatureSchema("segment", categorical=("segment",))
 _BOOLS = types.Array(types.boolean, 1, "C")
 
 
+class Revision(NamedTuple):
+    """What an earlier example counts from now on: offset of the revision, id of the example, its label and weight.
+
+    label: NaN where it stays as it was, as only the weight is known to have changed.
+    """
+
+    offset: int
+    id: str
+    label: float
+    weight: float
+
+
+class Revisions(NamedTuple):
+    """Revisions of one run or several, in order, in columns."""
+
+    offsets: Offsets
+    ids: list[str]
+    labels: Floats
+    weights: Floats
+
+    def each(self) -> Iterator[Revision]:
+        """Yield one after the other."""
+        return starmap(Revision, zip(self.offsets.tolist(), self.ids, self.labels, self.weights, strict=True))
+
+    def within(self, start: int, end: int) -> Revisions:
+        """Return those with offsets in [start, end)."""
+        span = slice(*np.searchsorted(self.offsets, (start, max(start, end))).tolist())
+        return Revisions(self.offsets[span], self.ids[span], self.labels[span], self.weights[span])
+
+
+NO_REVISIONS = Revisions(np.zeros(0, np.int64), [], np.zeros(0), np.zeros(0))
+
+
 @dataclass(frozen=True, slots=True)
 class Examples:
     """The examples of some runs that are for one feature set, in order; all columns have the same length.
 
     `runs` say where they come from and how many of each run these are. The end of one is the offset after the run as
-    read, so a run without any such example still moves on.
+    read, so a run without any such example still moves on. Revisions of earlier examples are among them, where they
+    have features; `revisions` has all.
     """
 
     runs: tuple[TrainingRange, ...]
     offsets: Offsets
     records: pa.RecordBatch
     batch: Batch
+    revisions: Revisions
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     @property
     def filled(self) -> tuple[TrainingRange, ...]:
-        """The runs that have examples here."""
-        return tuple(run for run in self.runs if run.count)
+        """The runs that have examples here; all of them, where there are revisions, which may be of any."""
+        return self.runs if self.revisions.ids else tuple(run for run in self.runs if run.count)
 
     def within(self, start: int, end: int) -> Examples:
         """Return the part of a single run with offsets in [start, end)."""
@@ -52,14 +87,15 @@ class Examples:
         first, last = np.searchsorted(self.offsets, (start, max(start, end))).tolist()
         part = replace(run, start=max(start, run.start), end=min(end, run.end), count=last - first)
         records = self.records.slice(first, last - first)
-        return Examples((part,), self.offsets[first:last], records, select(self.batch, slice(first, last)))
+        batch = select(self.batch, slice(first, last))
+        return Examples((part,), self.offsets[first:last], records, batch, self.revisions.within(start, end))
 
     def without(self, start: int, end: int | None) -> list[Examples]:
         """Return what is left of a single run when offsets in [start, end) are taken out, in at most two runs."""
         (run,) = self.runs
         before = self.within(run.start, min(start, run.end))
         after = self.within(max(end, run.start), run.end) if end is not None else None
-        return [part for part in (before, after) if part is not None and len(part)]
+        return [part for part in (before, after) if part is not None and part.filled]
 
 
 def decode_examples(blocks: Sequence[Block], schema: FeatureSchema, *, context: bool = False) -> Examples:
@@ -73,7 +109,10 @@ def decode_examples(blocks: Sequence[Block], schema: FeatureSchema, *, context: 
     """
     records = decode_all_own(blocks)
     offsets = np.array([each for block in blocks for each in block.offsets], np.int64)
-    usable = _usable_rows(records, schema)
+    usable, revisions = _usable_rows(records, schema), NO_REVISIONS
+    if (revised := _array(records.column("revision"))).any():
+        revisions = _revisions(records, offsets, revised > 0)
+        usable &= revised >= 0
     counts = [len(block) for block in blocks]
     if not usable.all():
         counts = [int(part.sum()) for part in np.split(usable, list(accumulate(counts))[:-1])]
@@ -82,7 +121,14 @@ def decode_examples(blocks: Sequence[Block], schema: FeatureSchema, *, context: 
         TrainingRange(block.partition, block.offsets[0], block.next_offset, count)
         for block, count in zip(blocks, counts, strict=True)
     )
-    return Examples(runs, offsets, records, _batch(records, schema, context))
+    return Examples(runs, offsets, records, _batch(records, schema, context), revisions)
+
+
+def _revisions(records: pa.RecordBatch, offsets: Offsets, revised: NDArray[np.bool_]) -> Revisions:
+    ids, sets = (records.column(name).filter(pa.array(revised)).to_pylist() for name in ("example_id", "feature_set"))
+    label, weight = (_array(records.column(name))[revised] for name in ("label", "weight"))
+    known = np.array([bool(each) for each in sets])
+    return Revisions(offsets[revised], ids, np.where(known, label, np.nan), weight)
 
 
 def _usable_rows(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.bool_]:
@@ -136,16 +182,32 @@ def _usable(
 
 
 def _batch(records: pa.RecordBatch, schema: FeatureSchema, context: bool) -> Batch:
-    rows, width = records.num_rows, len(schema.categorical)
-    texts = records.column("categorical").flatten().to_pylist() if width else []
     return Batch(
         schema.id,
-        _array(records.column("numeric").flatten()).reshape(rows, len(schema.numeric)),
-        hash_columns(schema, [texts[index::width] for index in range(width)], rows),
+        _array(records.column("numeric").flatten()).reshape(records.num_rows, len(schema.numeric)),
+        category_hashes(records, schema),
         _array(records.column("label")),
         _array(records.column("weight")),
         _context(records, schema) if context else None,
     )
+
+
+def category_hashes(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[np.uint64]:
+    """Return what `hash_columns` would; each category that occurs is looked at once, however many rows have it."""
+    rows, width = records.num_rows, len(schema.categorical)
+    hashes = np.empty((rows, width), np.uint64)
+    if not width:
+        return hashes
+    coded = records.column("categorical").flatten().dictionary_encode()
+    texts, codes = coded.dictionary.to_pylist(), _array(coded.indices).reshape(rows, width)
+    by_code = np.empty(len(texts), np.uint64)
+    for index, name in enumerate(schema.categorical):
+        occurs = np.zeros(len(texts), np.bool_)
+        occurs[codes[:, index]] = True
+        for code in np.flatnonzero(occurs).tolist():
+            by_code[code] = hash_value(name, texts[code])
+        hashes[:, index] = by_code[codes[:, index]]
+    return hashes
 
 
 def _context(records: pa.RecordBatch, schema: FeatureSchema) -> Context:

@@ -6,10 +6,10 @@ order, and that it was a cut. Learning them again gives the same state to the bi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rheostat.learners.contract import Learner
+from rheostat.learners.contract import Learner, needs_context
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
 from rheostat.schemas.partitioner import partition_for
@@ -18,6 +18,7 @@ from rheostat.streams.errors import Corrupt
 from rheostat.streams.learn.examples import Examples, decode_examples
 from rheostat.streams.learn.progress import SavedAt
 from rheostat.streams.learn.state import read_state
+from rheostat.streams.learn.teaching import teach
 from rheostat.streams.models.manifest import Manifest, TrainingRange, decode_manifest
 from rheostat.streams.models.version import Version
 
@@ -60,17 +61,36 @@ def restore_version(log: Log, model: str, saved: SavedAt, target: Version, learn
     return Restored(target, last.facts.offsets, last.facts.examples_total, digest)
 
 
-def replay(log: Log, chain: list[Manifest], learner: Learner) -> None:
+def replay(log: Log, chain: Sequence[Manifest], learner: Learner) -> None:
     """Learn again what these versions learned, in their order, with a cut after each."""
-    ranges = [each for manifest in chain for each in manifest.facts.training]
-    examples = {number: _read(log, ranges, number, learner) for number in {each.partition for each in ranges}}
+    examples = read_training(log, chain, learner)
     for manifest in chain:
-        for each in manifest.facts.training:
-            for run in examples[each.partition]:
-                part = run.within(each.start, each.end)
-                if len(part):
-                    learner.learn(part.batch)
-        learner.flush()
+        relearn(learner, manifest, examples)
+
+
+def read_training(log: Log, chain: Sequence[Manifest], learner: Learner) -> dict[int, list[Examples]]:
+    """Read the examples around what these versions learned, by partition, in order."""
+    ranges = [each for manifest in chain for each in manifest.facts.training]
+    return {number: _read(log, ranges, number, learner) for number in {each.partition for each in ranges}}
+
+
+def relearn(learner: Learner, manifest: Manifest, examples: Mapping[int, Sequence[Examples]]) -> int:
+    """Learn what one version learned, with a cut after it, from what `read_training` read; return how many those are.
+
+    Raises Corrupt when the log does not have all of them.
+    """
+    training = manifest.facts.training
+    parts = [run.within(each.start, each.end) for each in training for run in examples[each.partition]]
+    found, expected = sum(map(len, parts)), sum(each.count for each in training)
+    if found != expected:
+        raise Corrupt(
+            manifest.name,
+            f"was made of {expected} examples, of which the log has {found} (from examples[{training[0].partition}]@"
+            f"{training[0].start}); older ones may have been deleted: go on from a version whose state was saved later",
+        )
+    teach(learner, [part for part in parts if part.filled])
+    learner.flush()
+    return found
 
 
 def partition_of(log: Log, topic: str, model: str) -> int:
@@ -103,4 +123,4 @@ def _read(log: Log, ranges: list[TrainingRange], number: int, learner: Learner) 
     mine = [each for each in ranges if each.partition == number]
     start, end = min(each.start for each in mine), max(each.end for each in mine)
     blocks = log.read(catalogue.EXAMPLES, number, start_offset=start, end_offset=end)
-    return [decode_examples([block], learner.schema) for block in blocks]
+    return [decode_examples([block], learner.schema, context=needs_context(learner)) for block in blocks]

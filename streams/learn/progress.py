@@ -24,15 +24,19 @@ class SavedAt:
 class Progress:
     """The learner's place: counts commits, so that the newest of several partitions' metadata is known.
 
-    `version` is the one last published, None before the first. `frozen`: examples are tested, not learned. `saved` are
+    `version` is the one last published, None before the first. `owed_weight`: what learned examples count less by now,
+    and the learner could not take back. `frozen`: examples are tested, not learned. `saved` are
     the versions a rollback can go on from, oldest first, thinned so that they reach far back in little space.
+    `calibration`: the state of the evaluation's `PlattScaling`, empty before the first block.
     """
 
     commits: int = 0
     version: Version | None = None
     frozen: bool = False
     examples_total: int = 0
+    owed_weight: float = 0.0
     saved: tuple[SavedAt, ...] = ()
+    calibration: tuple[float, ...] = ()
 
     def with_saved(self, version: Version, at_ms: int) -> Progress:
         """Remember one more saved state."""
@@ -51,7 +55,9 @@ class Progress:
                 "version": self.version,
                 "frozen": self.frozen,
                 "examples": self.examples_total,
+                "owed": self.owed_weight,
                 "saved": [(*each.version, each.at_ms) for each in self.saved],
+                "calibration": self.calibration,
             },
             separators=(",", ":"),
         )
@@ -70,7 +76,9 @@ def _loads(text: str) -> Progress:
         version=None if given["version"] is None else Version(*given["version"]),
         frozen=given["frozen"],
         examples_total=given["examples"],
+        owed_weight=given.get("owed", 0.0),
         saved=tuple(SavedAt(Version(epoch, sequence), at_ms) for epoch, sequence, at_ms in given["saved"]),
+        calibration=tuple(given.get("calibration", ())),
     )
 
 

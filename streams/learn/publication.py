@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as library_version
 
 from rheostat.learners.contract import KnowsTouchedRows, Learner
 from rheostat.learners.digest import Rows, tensors_digest
 from rheostat.learners.features import select
+from rheostat.learners.wrapping import Reports
 from rheostat.streams.learn.examples import Examples
 from rheostat.streams.learn.settings import LearnSettings
 from rheostat.streams.learn.state import SavedState, state_records
@@ -19,7 +20,12 @@ from rheostat.streams.models.update import Published, build_update
 from rheostat.streams.models.version import Version
 
 _RIVER = ("linear", "river", "river-linear", "river-fm", "river-gaussian-nb")
-LIBRARIES = {**dict.fromkeys(_RIVER, ("river", "numpy")), "hashed-mlp": ("torch", "numpy")}
+LIBRARIES = {
+    **dict.fromkeys(_RIVER, ("river", "numpy")),
+    "hashed-mlp": ("torch", "numpy"),
+    "torch-module": ("torch", "numpy"),
+    "linear-bandit": ("numpy",),
+}
 """The libraries whose versions are published, by the family of a learner's kind."""
 
 
@@ -79,7 +85,7 @@ class Publisher:
             offsets=offsets,
             training=tuple(run for part in learned for run in part.filled),
             examples_total=examples_total,
-            metrics={} if loss is None else {"brier": loss},
+            metrics={**({} if loss is None else {"brier": loss}), **self._reported()},
             libraries=self._libraries if base else {},
             probes=self._scored_probes() if base else (),
             command_id=None if command is None else command.command_id,
@@ -105,12 +111,18 @@ class Publisher:
         """Return the rows that changed since the last call, of those parameters where the learner knows it."""
         return {} if self._tracked is None else self._tracked.touched_rows()
 
+    def _reported(self) -> Mapping[str, float]:
+        """Return what the learner tells about itself, where it does."""
+        return self._learner.metrics() if isinstance(self._learner, Reports) else {}
+
     def _scored_probes(self) -> tuple[Probe, ...]:
         """Take the first rows of the newest examples, so that probes look like what is being served."""
         if self._newest is None:
             return ()
         rows = slice(0, self._settings.probes_max)
-        scores = self._learner.predict(select(self._newest.batch, rows)).tolist()
+        # A server that checks a probe knows its features alone.
+        inputs = replace(select(self._newest.batch, rows), context=None)
+        scores = self._learner.predict(inputs).tolist()
         records = self._newest.records.slice(0, len(scores))
         columns = records.column("numeric").to_pylist(), records.column("categorical").to_pylist(), scores
         return tuple(Probe(tuple(numbers), tuple(texts), score) for numbers, texts, score in zip(*columns, strict=True))

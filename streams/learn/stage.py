@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rheostat.learners.contract import Learner
+from rheostat.learners.contract import Learner, needs_context
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
@@ -21,6 +21,7 @@ from rheostat.streams.learn.history import partition_of, restore_version
 from rheostat.streams.learn.progress import Progress, newest_progress
 from rheostat.streams.learn.publication import Publisher
 from rheostat.streams.learn.settings import LearnSettings
+from rheostat.streams.learn.teaching import teach
 from rheostat.streams.models.commands import Command, ExcludedRange, open_command
 from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.signing import KeyRing, Signer
@@ -80,6 +81,7 @@ class LearnTask:
         self.learner = learner
         self.progress = progress
         self.learned = 0
+        self.revised = 0
         self.tested = 0
         self.bases = 0
         self.deltas = 0
@@ -87,6 +89,7 @@ class LearnTask:
         self.refused_commands = 0
         self.loss: float | None = None
         self._publisher = publisher
+        self._calibration = evaluation.calibration_of(progress.calibration)
         self._offsets = dict(offsets)
         self._log = log
         self._new_learner = new_learner
@@ -111,7 +114,7 @@ class LearnTask:
         for command in self._commands(blocks, now_ms):
             self._obey(command, now_ms)
         if own := [block for block in blocks if block.topic == catalogue.EXAMPLES]:
-            self._take(decode_examples(own, self.learner.schema), now_ms)
+            self._take(_decoded(own, self.learner), now_ms)
         if status_due:
             self._say_status(None, now_ms)
         self.progress = replace(self.progress, commits=self.progress.commits + 1)
@@ -122,9 +125,16 @@ class LearnTask:
         if len(examples):
             assert self.progress.version is not None
             tested = evaluation.evaluate(
-                self.settings.model, self.progress.version, self.learner, examples, learned=not frozen, now_ms=now_ms
+                self.settings.model,
+                self.progress.version,
+                self.learner,
+                examples,
+                learned=not frozen,
+                now_ms=now_ms,
+                calibration=self._calibration,
             )
             self.loss = evaluation.mean_brier(tested)
+            self.progress = replace(self.progress, calibration=evaluation.calibration_state(self._calibration))
             self.tested += len(examples)
             self._write(catalogue.EVALUATIONS, self.settings.model.encode(), evaluation.encode(tested))
         for run in examples.runs:
@@ -134,17 +144,20 @@ class LearnTask:
 
     def _learn(self, parts: Sequence[Examples], now_ms: int, command: Command | None) -> None:
         """Learn examples and publish the version that follows, unless there was nothing to learn."""
-        filled = [part for part in parts if len(part)]
+        filled = [part for part in parts if part.filled]
         if not filled:
             return
-        for part in filled:
-            self.learner.learn(part.batch)
+        taught = teach(self.learner, filled)
         self.learner.flush()
         before = self.progress.version
         assert before is not None
-        count = sum(map(len, filled))
-        self.learned += count
-        self.progress = replace(self.progress, examples_total=self.progress.examples_total + count)
+        self.learned += taught.new
+        self.revised += taught.revised
+        self.progress = replace(
+            self.progress,
+            examples_total=self.progress.examples_total + taught.new,
+            owed_weight=self.progress.owed_weight + taught.owed_weight,
+        )
         self._publish(before.next(), filled, now_ms, command)
 
     def _publish(self, version: Version, learned: Sequence[Examples], now_ms: int, command: Command | None) -> None:
@@ -201,6 +214,7 @@ class LearnTask:
         self.progress = replace(
             self.progress,
             examples_total=restored.examples_total,
+            owed_weight=0.0,
             frozen=any(each.end < 0 for each in command.exclude),
         )
         self._publish(Version(command.epoch, 0), [], now_ms, command)
@@ -250,6 +264,10 @@ class LearnTask:
 _WRITTEN = (catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS, catalogue.MODELS_STATUS)
 
 
+def _decoded(blocks: Sequence[Block], learner: Learner) -> Examples:
+    return decode_examples(blocks, learner.schema, context=needs_context(learner))
+
+
 def _tail(
     log: Log, start: Mapping[int, int], end: Mapping[int, int], exclude: Sequence[ExcludedRange], learner: Learner
 ) -> Iterable[Examples]:
@@ -259,7 +277,7 @@ def _tail(
         if since >= until:
             continue
         for block in log.read(catalogue.EXAMPLES, number, start_offset=since, end_offset=until):
-            parts = [decode_examples([block], learner.schema)]
+            parts = [_decoded([block], learner)]
             for each in exclude:
                 if each.partition == number:
                     excluded_until = None if each.end < 0 else each.end

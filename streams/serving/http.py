@@ -21,6 +21,7 @@ from starlette.types import Lifespan
 from rheostat.streams.clock import Clock
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.models.apply import ModelVersion
+from rheostat.streams.serving.answers import Answer, actions_of, answer
 from rheostat.streams.serving.follower import ModelFollower
 from rheostat.streams.serving.prediction_log import Prediction, PredictionLog, new_prediction_id
 from rheostat.streams.serving.requests import (
@@ -31,6 +32,7 @@ from rheostat.streams.serving.requests import (
     TooLarge,
     batch_of,
     parse_request,
+    read_actions,
     read_row,
 )
 
@@ -110,10 +112,12 @@ class _Service:
         wanted = self._parse(await self._body(request))
         version = self._version(wanted.model)
         try:
-            rows = [read_row(version.manifest.facts.schema, each) for each in wanted.instances]
+            schema, actions = version.manifest.facts.schema, actions_of(version)
+            rows = [read_row(schema, each) for each in wanted.instances]
+            eligible = [read_actions(actions, each) for each in wanted.instances]
         except BadRequest as error:
             raise _Failed(400, error.reason, error.field) from error
-        predictions = self._score(version, wanted, rows)
+        predictions = self._score(version, wanted, rows, eligible)
         self.log.add(predictions)
         self.metrics.serve_predictions_total.labels(wanted.model).inc(len(predictions))
         answers = [_answer_for(each) for each in predictions]
@@ -173,30 +177,35 @@ class _Service:
         known = ", ".join(self.follower.models) or "none"
         raise _Failed(404, f"no model is called {model[:64]!r}; known: {known}", "model")
 
-    def _score(self, version: ModelVersion, wanted: PredictRequest, rows: list[Row]) -> list[Prediction]:
+    def _score(
+        self, version: ModelVersion, wanted: PredictRequest, rows: list[Row], eligible: list[list[bool]]
+    ) -> list[Prediction]:
         facts, now_ms = version.manifest.facts, self.clock.now_ms()
-        scores = version.predictor.predict(batch_of(facts.schema, rows)).tolist()
-        if not all(map(math.isfinite, scores)):
+        ids = [new_prediction_id(now_ms) for _ in rows]
+        answered = answer(version, batch_of(facts.schema, rows), ids, eligible)
+        if not all(math.isfinite(each.score) for each in answered):
             raise _Failed(500, f"model {facts.model!r} {facts.version} gives no number for these features")
 
-        def prediction(instance: Instance, row: Row, score: float) -> Prediction:
+        def prediction(prediction_id: str, instance: Instance, row: Row, given: Answer) -> Prediction:
             return Prediction(
-                prediction_id=new_prediction_id(now_ms),
+                prediction_id=prediction_id,
                 model=facts.model,
                 version=facts.version,
                 feature_set=facts.schema.id,
                 numeric=row.numeric,
                 categorical=row.categorical,
-                score=score,
+                score=given.score,
                 occurred_at_ms=now_ms,
                 expires_at_ms=now_ms + self.settings.prediction_ttl_ms,
                 target_id=instance.target_id,
                 subject_id=instance.subject,
                 segment=instance.segment,
                 arm=instance.arm,
+                action=given.action,
+                propensity=given.propensity,
             )
 
-        return list(map(prediction, wanted.instances, rows, scores))
+        return list(map(prediction, ids, wanted.instances, rows, answered))
 
     def _describe(self, model: str) -> dict[str, Any]:
         lineage, version = self.follower.lineage(model), self.follower.current(model)
@@ -217,10 +226,12 @@ class _Service:
 
 
 def _answer_for(prediction: Prediction) -> dict[str, Any]:
+    chosen = {} if prediction.action is None else {"action": prediction.action, "propensity": prediction.propensity}
     return {
         "prediction_id": prediction.prediction_id,
         "model": prediction.model,
         "version": str(prediction.version),
         "score": prediction.score,
+        **chosen,
         "expires_at": prediction.expires_at_ms,
     }

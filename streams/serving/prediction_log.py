@@ -27,6 +27,7 @@ _IDLE_SECONDS = 0.5
 class Prediction:
     """What was shown. Features are in the order of the feature set; times are event times in ms.
 
+    `action` and `propensity` are there where the model chooses: what was chosen, with which probability.
     `arm` is as `rheostat.schemas.arms` writes it.
     """
 
@@ -43,6 +44,8 @@ class Prediction:
     subject_id: str | None = None
     segment: str | None = None
     arm: str | None = None
+    action: str | None = None
+    propensity: float | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -157,8 +160,8 @@ class PredictionLog:
             "target_id": prediction.target_id,
             "subject_id": prediction.subject_id,
             "segment": prediction.segment,
-            "action": None,
-            "propensity": None,
+            "action": prediction.action,
+            "propensity": prediction.propensity,
             "score": prediction.score,
             "arm": prediction.arm,
             "flags": list(prediction.flags),

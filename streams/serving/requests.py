@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from rheostat.schemas.arms import arm_text, variants_in
 
 TEXT_CHARS_MAX = 256
 CATEGORY_CHARS_MAX = 1_024
-_SINGLE = frozenset({"model", "features", "target_id", "subject", "segment", "arm"})
+_SINGLE = frozenset({"model", "features", "actions", "target_id", "subject", "segment", "arm"})
 _INSTANCE = _SINGLE - {"model"}
 _BATCH = frozenset({"model", "instances", "arm"})
 
@@ -33,10 +33,14 @@ class TooLarge(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One thing to predict for; `features` are still unchecked. `arm` is as `rheostat.schemas.arms` writes it."""
+    """One thing to predict for; `features` and `actions` are still unchecked.
+
+    `actions`: those that the answer may choose from; None for all. `arm` is as `rheostat.schemas.arms` writes it.
+    """
 
     path: str
     features: Mapping[str, Any]
+    actions: object
     target_id: str | None
     subject: str | None
     segment: str | None
@@ -99,6 +103,24 @@ def read_row(schema: FeatureSchema, instance: Instance) -> Row:
     return Row(numeric, categorical)
 
 
+def read_actions(actions: Sequence[str], instance: Instance) -> list[bool]:
+    """Return which of a model's actions the answer may choose; raises BadRequest naming the entry that is wrong."""
+    given, path = instance.actions, f"{instance.path}actions"
+    if given is None:
+        return [True] * len(actions)
+    if not actions:
+        raise BadRequest(path, "this model does not choose")
+    if not isinstance(given, list) or not given:
+        raise BadRequest(path, "must be a list of at least one action")
+    places = {action: place for place, action in enumerate(actions)}
+    eligible = [False] * len(places)
+    for index, action in enumerate(given):
+        if not isinstance(action, str) or action not in places:
+            raise BadRequest(f"{path}[{index}]", f"is not an action of this model: {', '.join(actions)}")
+        eligible[places[action]] = True
+    return eligible
+
+
 def batch_of(schema: FeatureSchema, rows: list[Row]) -> Batch:
     """Return checked rows as a batch to predict for."""
     columns = list(zip(*(row.categorical for row in rows), strict=True)) if schema.categorical else []
@@ -109,6 +131,7 @@ def _instance(path: str, fields: Mapping[str, Any], arm: str | None) -> Instance
     return Instance(
         path=path,
         features=_object(f"{path}features", fields.get("features")),
+        actions=fields.get("actions"),
         target_id=_text(path, "target_id", fields),
         subject=_text(path, "subject", fields),
         segment=_text(path, "segment", fields),

@@ -45,6 +45,13 @@ def entry(event_id: str, prediction_id: str | None, at_ms: int, **changes: Any) 
     } | changes
 
 
+def correction(event: dict[str, Any], cause: str, keeps: float, **changes: Any) -> dict[str, Any]:
+    """Return the correction of a ledger entry."""
+    as_they_are = ("event_id", "prediction_id", "kind", "value", "occurred_at", "weight")
+    origin = ("origin_topic", "origin_partition", "origin_offset")
+    return {name: event[name] for name in (*as_they_are, *origin)} | {"cause": cause, "keeps": keeps} | changes
+
+
 def append(log: WrittenLog, topic: str, records: list[dict[str, Any]]) -> Block:
     """Write records to partition 0 and return them as the block a stage gets; their time is `occurred_at`."""
     keys = [(each["prediction_id"] or "nobody").encode() for each in records]

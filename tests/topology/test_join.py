@@ -24,7 +24,7 @@ from tests.support.join_records import T0, entry, prediction
 
 PARTITIONS = 3
 WINDOW_MS = 60_000
-TOPICS = (catalogue.PREDICTIONS, catalogue.LEDGER)
+TOPICS = (catalogue.PREDICTIONS, catalogue.LEDGER, catalogue.CORRECTIONS)
 
 
 class World:

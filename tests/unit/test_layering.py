@@ -20,9 +20,14 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "faust": ("streams/engine/faust_worker.py",),
     "mode": ("streams/engine/faust_worker.py",),
-    "torch": ("learners/deep.py",),
-    "river": ("learners/linear.py", "learners/river/*", "streams/demo/records.py"),
-    "pandas": ("learners/linear.py", "learners/river/*"),
+    "torch": ("learners/deep/*",),
+    "river": (
+        "learners/river_descent.py",
+        "learners/river/*",
+        "streams/demo/records.py",
+        "streams/bench/quality_streams.py",
+    ),
+    "pandas": ("learners/river/*",),
     "confluent_kafka": ("streams/engine/kafka*.py", "streams/bench/*", "streams/local/*"),
 }
 LIGHT = ("streams/serving/*", "streams/client/*", "streams/gateway/*", "streams/models/*", "streams/cli/*")

@@ -76,7 +76,7 @@ def test_it_follows_a_change() -> None:
 
 
 def test_before_there_is_evidence_scores_stay_as_they_are() -> None:
-    score, label, weight = bent(255, 0.2, 2.0)
+    score, label, weight = bent(1_023, 0.2, 2.0)
     platt = PlattScaling()
     platt.learn(score, label, weight)
     assert platt.calibrated(score) == pytest.approx(score)
@@ -90,14 +90,14 @@ def test_labels_against_the_scores_never_turn_their_order_round() -> None:
     assert roc_auc(platt.calibrated(score), label) == pytest.approx(roc_auc(score, label))
 
 
-@given(st.lists(st.integers(0, 400), max_size=8), st.integers(0, 1_500))
+@given(st.lists(st.integers(0, 400), max_size=8), st.integers(0, 2_500))
 def test_neither_cuts_nor_rows_without_weight_nor_a_restart_matter(cuts: list[int], restart_at: int) -> None:
-    score, label, weight = bent(1_500, 0.6, 0.2)
-    weight = np.where(np.arange(1_500) % 7 == 0, 0.0, 1.0)
+    score, label, weight = bent(2_500, 0.6, 0.2)
+    weight = np.where(np.arange(2_500) % 7 == 0, 0.0, 1.0)
     whole = PlattScaling()
     whole.learn(score[weight > 0.0], label[weight > 0.0], weight[weight > 0.0])
     parts = PlattScaling()
-    ends = sorted({*np.cumsum(cuts).clip(0, 1_500).tolist(), restart_at, 1_500})
+    ends = sorted({*np.cumsum(cuts).clip(0, 2_500).tolist(), restart_at, 2_500})
     for start, end in zip([0, *ends], ends, strict=False):
         parts.learn(score[start:end], label[start:end], weight[start:end])
         if end == restart_at:
@@ -114,5 +114,5 @@ def test_what_cannot_be_is_refused() -> None:
         PlattScaling(halflife_rows=0.0)
     with pytest.raises(ValueError, match="bins"):
         equal_mass_bins(np.zeros(1), np.zeros(1), np.ones(1), 0)
-    with pytest.raises(ValueError, match=r"platt\.line"):
+    with pytest.raises(ValueError, match=r"platt\.state"):
         PlattScaling().restore({})

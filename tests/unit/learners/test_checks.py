@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from rheostat.learners.checks import FURTHER_LAWS, LAWS, LawBroken, check_learner
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner, Predictor, Snapshot, Tensors
-from rheostat.learners.deep import DeepSettings, HashedMLP
+from rheostat.learners.deep.hashed_mlp import HashedMLP
+from rheostat.learners.deep_settings import DeepSettings
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.learners.predictors import predictor
-from rheostat.learners.scaling import RunningScale
+from rheostat.learners.running_scale import RunningScale
 from tests.unit.learners.support import NUMERIC, SCHEMAS
 
 DEEP = DeepSettings(table_bits=8, batch_rows=32)
@@ -203,6 +204,14 @@ class RemembersEverything(RiverLinear):
         self.seen = np.array(snapshot.tensors["seen"], np.float64)
 
 
+class LearnsTheOpposite(RiverLinear):
+    """One step there and another one back do not lead to where one was."""
+
+    def unlearn(self, batch: Batch) -> None:
+        self.learn(replace(batch, label=1.0 - batch.label))
+        self.flush()
+
+
 class LearnsTheAverage(RiverLinear):
     def predict(self, batch: Batch) -> Floats:
         return super().predict(replace(batch, numeric=np.zeros_like(batch.numeric)))
@@ -227,6 +236,7 @@ BROKEN: list[tuple[type[RiverLinear], str]] = [
     (CutsWhereItIsHandedOver, "only order and flushes matter"),
     (FallsOverLargeNumbers, "the state stays finite"),
     (RemembersEverything, "memory is bounded"),
+    (LearnsTheOpposite, "what is taken back leaves no trace"),
     (LearnsTheAverage, "it learns"),
 ]
 

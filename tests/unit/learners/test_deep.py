@@ -10,7 +10,8 @@ import torch
 
 from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import Batch, FeatureSchema
-from rheostat.learners.deep import DeepSettings, HashedMLP
+from rheostat.learners.deep.hashed_mlp import HashedMLP
+from rheostat.learners.deep_settings import DeepSettings
 from rheostat.learners.digest import DigestCache, tensors_digest
 from rheostat.learners.features import batch_from_columns
 from rheostat.learners.prequential import roc_auc

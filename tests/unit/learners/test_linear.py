@@ -11,12 +11,13 @@ import pytest
 from river import linear_model, optim, preprocessing
 
 from rheostat.learners.checks import toy_batch
-from rheostat.learners.contract import Batch, Floats, Snapshot
+from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot
 from rheostat.learners.digest import tensors_digest
 from rheostat.learners.features import select
 from rheostat.learners.linear import LinearSettings, Optimizer, RiverLinear
+from rheostat.learners.logistic import linear_columns, one_hot
 from rheostat.learners.prequential import roc_auc
-from rheostat.learners.scaling import RunningScale
+from rheostat.learners.running_scale import RunningScale
 from tests.unit.learners.support import MIXED, NUMERIC, phishing, prequential_auc, schema_of, wiki_edits
 
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adagrad", "adam", "ftrl")
@@ -32,29 +33,33 @@ def _river(optimizer: Optimizer) -> Any:
     return linear_model.LogisticRegression(made, l2=0.01, intercept_lr=0.3)
 
 
+@pytest.mark.parametrize("schema", [NUMERIC, MIXED], ids=["numbers", "categories too"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_steps_are_rivers(optimizer: Optimizer) -> None:
+def test_steps_are_rivers(optimizer: Optimizer, schema: FeatureSchema) -> None:
     """The same micro-batches through River, each in a frame of its own, and with a restart in between."""
     settings = LinearSettings(optimizer=optimizer, learning_rate=0.3, l2=0.01, batch_rows=20, weight_max=1.5)
-    learner, river = RiverLinear(NUMERIC, settings), _river(optimizer)
-    scale = RunningScale(2, signed_log=True, clip=5.0)
-    batch = toy_batch(NUMERIC, 210, 1)
+    learner, river = RiverLinear(schema, settings), _river(optimizer)
+    columns = linear_columns(schema, settings.categorical_bins)
+    scale = RunningScale(columns, signed_log=True, clip=5.0)
+    batch = toy_batch(schema, 210, 1)
     for number, start in enumerate(range(0, 210, 20)):
         part = select(batch, slice(start, start + 20))
         learner.learn(part)
-        scale.update(part.numeric)
-        frame = pd.DataFrame(scale.frozen().apply(part.numeric), columns=["x", "y"])
+        inputs = one_hot(part, settings.categorical_bins)
+        scale.update(inputs)
+        frame = pd.DataFrame(scale.frozen().apply(inputs), columns=[f"x{column}" for column in range(columns)])
         weight = pd.Series(np.minimum(part.weight, 1.5))
         if number == 10:
             learner.flush()
         river.learn_many(frame, pd.Series(part.label), weight)
         if number == 5:
             snapshot = learner.snapshot()
-            learner = RiverLinear(NUMERIC, settings)
+            learner = RiverLinear(schema, settings)
             learner.restore(snapshot)
     weights = np.asarray(learner.parameters()["weights"], np.float64)
-    np.testing.assert_allclose(weights, [river.weights["x"], river.weights["y"]], rtol=1e-9)
-    assert float(learner.parameters()["intercept"][0]) == pytest.approx(float(river.intercept), rel=1e-9)
+    assert np.abs(weights).max() > 0.1
+    np.testing.assert_allclose(weights, [river.weights[f"x{column}"] for column in range(columns)], rtol=1e-11)
+    assert float(learner.parameters()["intercept"][0]) == pytest.approx(float(river.intercept), rel=1e-11)
 
 
 def _bare_river_auc(batch: Batch) -> float:
@@ -133,15 +138,17 @@ def test_one_bad_number_is_enough_to_undo_a_step(monkeypatch: pytest.MonkeyPatch
     learner = RiverLinear(NUMERIC, LinearSettings(optimizer="adam", batch_rows=8))
     learner.learn(toy_batch(NUMERIC, 8, 9))
     before = {name: tensor.tobytes() for name, tensor in learner.snapshot().tensors.items()}
-    model: Any = learner._model
+    descent = learner._descent
+    adam: Any = descent._optimizer
 
     def explode(*_: Any) -> None:
-        model._weights["x1"] = value if broken == "weight" else 3.0
-        model.intercept = value if broken == "intercept" else 3.0
-        model.optimizer.m["x0"] = value if broken == "state" else 3.0
-        model.optimizer.n_iterations += 1
+        descent.weights[1] = value if broken == "weight" else 3.0
+        adam.m = np.array([value if broken == "state" else 3.0, 0.0])
+        adam.n_iterations += 1
 
-    monkeypatch.setattr(model, "learn_many", explode)
+    monkeypatch.setattr(descent, "step", explode)
+    if broken == "intercept":
+        monkeypatch.setattr(learner, "_intercept_rate", value)
     learner.learn(toy_batch(NUMERIC, 8, 10))
     assert learner.steps_undone == 1
     after = learner.snapshot().tensors

@@ -15,10 +15,13 @@ from river import linear_model, optim
 
 from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import FeatureSchema, Learner, Tensors
-from rheostat.learners.deep import DENSE, DeepSettings, HashedMLP, forward
+from rheostat.learners.deep.hashed_mlp import HashedMLP
+from rheostat.learners.deep.network import DENSE, forward
+from rheostat.learners.deep_settings import DeepSettings
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.learners.logistic import one_hot, sigmoid
-from rheostat.learners.predictors import predictor, table_rows
+from rheostat.learners.mlp import table_rows
+from rheostat.learners.predictors import predictor
 from rheostat.learners.scaling import Scale
 from tests.unit.learners.support import MIXED, SCHEMAS
 

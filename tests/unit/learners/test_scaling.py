@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from river.preprocessing import StandardScaler
 
 from rheostat.learners.contract import Floats
-from rheostat.learners.scaling import RunningScale, Scale, shape_inputs
+from rheostat.learners.running_scale import RunningScale
+from rheostat.learners.scaling import Scale, shape_inputs
 from tests.unit.learners.support import ANY_SPEED
 
 inputs = arrays(np.float64, (12, 2), elements=st.floats(-1e6, 1e6))

@@ -263,6 +263,10 @@ def test_lists_of_records_built_by_hand_are_encoded() -> None:
         "first_at": 1,
         "last_at": 2,
         "evaluated_at": 3,
+        "cohorts": [],
+        "calibration_slope": 1.0,
+        "calibration_offset": 0.0,
+        "propensity_floor": 1.0,
     }
     batch = pa.RecordBatch.from_pylist([record], schema=arrow_schema("evaluations"))
     assert encode_block("evaluations", batch) == [encode_record("evaluations", record)]

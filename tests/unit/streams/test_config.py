@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rheostat.learners.bandits.linear import BanditSettings
+from rheostat.learners.bandits.policy import Policy
 from rheostat.streams.config import load
 from rheostat.streams.errors import ConfigError
+from rheostat.streams.worker import learner_maker
 
 
 def a_file(tmp_path: Path, text: str) -> Path:
@@ -57,6 +61,27 @@ def test_secrets_are_not_printed(tmp_path: Path) -> None:
             {"models.a.learner": "linear", "models.a.feature_set": "f", "models.a.parameters.l2": "1"},
             r'estimator, parameters and steps are for learner "river", not \'linear\'',
         ),
+        (
+            {"models.a.learner": "linear", "models.a.feature_set": "f", "models.a.policy.epsilon": "0.1"},
+            r'policy and bandit are for learner "linear-bandit", not \'linear\'',
+        ),
+        (
+            {"models.a.learner": "linear", "models.a.feature_set": "f", "models.a.network.dim": "4"},
+            r'network is for learner "hashed-mlp", not \'linear\'',
+        ),
+        (
+            {"models.a.learner": "hashed-mlp", "models.a.feature_set": "f", "models.a.network.ids.admit_after": "0"},
+            r"models.a.network.ids: need admit_after in \[1, 255\]",
+        ),
+        (
+            {"models.a.learner": "hashed-mlp", "models.a.feature_set": "f", "models.a.network.task": "survival"},
+            r"models.a.network.task: 'survival' is not one of binary, regression",
+        ),
+        ({"models.a.learner": "torch", "models.a.feature_set": "f"}, r'learner "torch", and no other, needs a table'),
+        (
+            {"models.a.learner": "linear-bandit", "models.a.feature_set": "f", "models.a.policy.epsilon": "7"},
+            r"models.a.policy: epsilon: 7.0 is not in \[0, 1\]",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(flags: dict[str, str], says: str) -> None:
@@ -74,6 +99,23 @@ def test_models_and_feature_sets_become_a_schema(tmp_path: Path) -> None:
     assert (schema.id, schema.numeric, schema.categorical) == ("shop@1", ("price",), ("colour",))
     with pytest.raises(ConfigError, match="model 'x' is not configured; known: m"):
         load(file).config.feature_schema("x")
+
+
+def test_a_bandit_has_actions_a_policy_and_a_half_life(tmp_path: Path) -> None:
+    file = a_file(
+        tmp_path,
+        '[models.m]\nlearner = "linear-bandit"\nfeature_set = "shop@1"\n'
+        '[models.m.policy]\nrule = "linucb"\nalpha = 0.5\npropensity_min = 0.01\n'
+        "[models.m.bandit]\nhalf_life_ms = 86400000\n"
+        '[feature_sets."shop@1"]\nnumeric = ["price"]\nactions = ["none", "mail"]\n',
+    )
+    config = load(file, flags={"models.m.policy.epsilon": "0.2"}).config
+    assert config.models["m"].policy == Policy("linucb", 0.2, alpha=0.5, propensity_min=0.01)
+    assert config.models["m"].bandit == BanditSettings(half_life_ms=86_400_000)
+    schema = config.feature_schema("m")
+    assert learner_maker(config.models["m"], schema)().schema.actions == ("none", "mail")
+    with pytest.raises(ConfigError, match="the bandit on shop@1: feature set 'shop@1' has 0 actions"):
+        learner_maker(config.models["m"], replace(schema, actions=()))
 
 
 def test_an_estimator_comes_as_the_file_has_it_and_from_flags_as_json(tmp_path: Path) -> None:

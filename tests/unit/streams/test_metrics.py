@@ -33,8 +33,21 @@ from rheostat.streams.metrics import (
 DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = {
     *("seconds", "ratio", "nats", "second", "epoch", "sequence", "state"),
-    *("records", "events", "ids", "examples", "predictions", "requests", "updates", "labels"),
-    *("transactions", "restores", "tasks", "swaps", "steps", "rollbacks", "members", "verdicts", "faults", "alarms"),
+    *("bytes", "records", "events", "ids", "examples", "predictions", "requests", "updates", "labels"),
+    *(
+        "transactions",
+        "restores",
+        "tasks",
+        "swaps",
+        "steps",
+        "changes",
+        "weight",
+        "rollbacks",
+        "members",
+        "verdicts",
+        "faults",
+        "alarms",
+    ),
 }
 LABELS = {"stage", "topic", "partition", "model", "fate", "source", *CLOSED_LABELS}
 

@@ -14,6 +14,7 @@ import pytest
         ("'linear', 'f'", "True False"),
         ("'river', 'f', estimator='tree.HoeffdingTreeClassifier'", "True False"),
         ("'hashed-mlp', 'f'", "False True"),
+        ("'bayes-logistic', 'f'", "False False"),
     ],
 )
 def test_a_learner_s_libraries_are_there_before_it_is_made_and_others_never(learner: str, loaded: str) -> None:

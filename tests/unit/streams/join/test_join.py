@@ -15,17 +15,12 @@ from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.errors import ConfigError, Corrupt
 from rheostat.streams.join.arrivals import read_entries
 from rheostat.streams.join.books import imbalance
+from rheostat.streams.join.rewards import REWARDS
 from rheostat.streams.join.settings import JoinSettings
-from rheostat.streams.join.stage import JoinStage
-from tests.support.join_records import T0, append, entry, prediction
+from rheostat.streams.join.stage import JoinStage, join
+from tests.support.join_records import T0, append, correction, entry, prediction
+from tests.support.join_world import NOW, WINDOW, driver, examples
 from tests.support.written_log import Driver, WrittenLog
-
-NOW = T0 + 60_000
-WINDOW = 1_000
-
-
-def driver(**settings_: Any) -> Driver:
-    return Driver(JoinStage(JoinSettings(**({"window_ms": WINDOW} | settings_))), NOW)
 
 
 def predictions(world: Driver, *records: dict[str, Any]) -> Block:
@@ -36,14 +31,8 @@ def ledger(world: Driver, *records: dict[str, Any]) -> Block:
     return append(world.log, catalogue.LEDGER, list(records))
 
 
-def examples(world: Driver) -> list[dict[str, Any]]:
-    made = []
-    for block in world.written:
-        if block.topic == catalogue.EXAMPLES:
-            some = [codec.decode_record(catalogue.EXAMPLES, value) for value in block.values]
-            assert block.keys == [each["prediction_id"].encode() for each in some]
-            made += some
-    return made
+def corrections(world: Driver, *records: dict[str, Any]) -> Block:
+    return append(world.log, catalogue.CORRECTIONS, list(records))
 
 
 def counts(world: Driver) -> dict[str, int]:
@@ -81,6 +70,10 @@ def test_an_example_has_the_features_of_the_prediction_and_the_label_of_the_feed
         "origin_partition": 0,
         "origin_offset": 42,
         "arm": "ranker:b",
+        "action": None,
+        "revision": 0,
+        "was_label": 0.0,
+        "was_weight": 0.0,
     }
     (block,) = world.written
     assert (block.partition, block.keys, block.timestamps_ms) == (0, [b"p1"], [T0 + 400])
@@ -134,14 +127,15 @@ def test_what_comes_after_its_window_is_late() -> None:
     assert (counts(world)["late_predictions"], counts(world)["late"], counts(world)["dangling"]) == (1, 1, 0)
 
 
-def test_retractions_and_feedback_on_nothing_are_counted_and_teach_nothing() -> None:
+def test_retractions_and_feedback_on_nothing_teach_nothing() -> None:
     world = driver()
     world.feed(
         predictions(world, prediction("p1", T0)),
         ledger(world, entry("e1", "p1", T0, kind="retraction", retracts="e0"), entry("e2", None, T0)),
     )
     assert not world.written
-    assert counts(world)["unsupported"] == 2
+    assert (counts(world)["retracting"], counts(world)["unsupported"]) == (1, 1)
+    assert counts(world)["remembered"] == 1
 
 
 def test_the_same_event_never_teaches_a_prediction_twice() -> None:
@@ -216,15 +210,15 @@ def test_without_the_ledger_among_the_sources_all_of_it_was_joined() -> None:
     for shown, given_ in ((["p1"], said[:2]), (["p4"], said[2:])):
         block = append(log, catalogue.PREDICTIONS, [prediction(each, T0) for each in shown])
         written = append(log, catalogue.LEDGER, given_)
-        output = straight.join([block], read_entries([written]), NOW)
+        output = join([straight], [[block]], [read_entries([written])], [[]], NOW)[0]
         for out in output.records:
             log.append(out.topic, out.keys, out.values, out.timestamps_ms)
     again = stage.open([0], {source: Committed(block.next_offset, output.metadata)}, log, NOW)
     assert again.counts == straight.counts
     assert again.counts["waiting"] == 2
     late = append(log, catalogue.PREDICTIONS, [prediction(each, T0) for each in ("p3", "p2")])
-    joined = again.join([late], [], NOW)
-    assert joined == straight.join([late], [], NOW)
+    (joined,) = join([again], [[late]], [[]], [[]], NOW)
+    assert joined == join([straight], [[late]], [[]], [[]], NOW)[0]
     assert joined.records[0].keys == [b"p3", b"p2"]
 
 
@@ -256,20 +250,33 @@ def test_settings_out_of_range_are_refused() -> None:
 
 NAMES = st.integers(0, 12)
 KINDS = st.sampled_from(["thumb", "correct", "retraction"])
+CHANGES = st.tuples(st.integers(0, 30), st.sampled_from(["burst", "conflict"]), st.sampled_from([0.0, 0.5, 1.0]))
 STEP = st.tuples(
     st.lists(st.tuples(NAMES, st.integers(-300, 300)), max_size=6),
     st.lists(
-        st.tuples(NAMES, st.integers(-1_500, 1_500), st.sampled_from(["thumb", "correct", "retraction"])), max_size=6
+        st.tuples(NAMES, st.integers(-1_500, 1_500), KINDS, st.integers(0, 30), st.sampled_from([0.0, 0.3, 1.0])),
+        max_size=6,
     ),
+    st.lists(CHANGES, max_size=3),
     st.integers(0, 700),
     st.booleans(),
+)
+WAYS = st.fixed_dictionaries(
+    {
+        "default_label": st.sampled_from([None, 0.0]),
+        "late_ms": st.sampled_from([0, 700, 5_000]),
+        "reward": st.sampled_from(REWARDS),
+        "waiting_predictions_max": st.sampled_from([1_000, 4, 1]),
+        "waiting_feedback_max": st.sampled_from([1_000, 3, 1]),
+    }
 )
 
 
 def play(world: Driver, steps: list[Any], *, restarts: bool) -> list[str]:
     """Run a history; the time of each step goes on, single events scatter around it. Return the metadata."""
-    event, at, said = 0, T0, []
-    for shown, given_, passed, restart in steps:
+    at, said = T0, []
+    events: list[dict[str, Any]] = []
+    for shown, given_, changes, passed, restart in steps:
         at += passed
         blocks = []
         if shown:
@@ -282,10 +289,16 @@ def play(world: Driver, steps: list[Any], *, restarts: bool) -> list[str]:
             )
         if given_:
             entries = []
-            for name, jitter, kind in given_:
-                event += 1
-                entries.append(entry(f"e{event}", f"p{at // 1_500}-{name}", at + jitter, kind=kind))
+            for name, jitter, kind, other, value in given_:
+                retracts = {"retracts": f"e{len(events) - other}"} if kind == "retraction" else {}
+                about = f"p{at // 1_500}-{name}"
+                entries.append(entry(f"e{len(events)}", about, at + jitter, kind=kind, value=value, **retracts))
+                events.append(entries[-1])
             blocks.append(ledger(world, *entries))
+        if changes:
+            changed = [(events[-1 - back], cause, keeps) for back, cause, keeps in changes if back < len(events)]
+            if changed:
+                blocks.append(corrections(world, *(correction(*each) for each in changed)))
         if restart and restarts:
             world.reopen()
         if blocks:
@@ -295,23 +308,22 @@ def play(world: Driver, steps: list[Any], *, restarts: bool) -> list[str]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    steps=st.lists(STEP, max_size=15),
-    default_label=st.sampled_from([None, 0.0]),
-    rooms=st.sampled_from([(1_000, 1_000), (4, 3), (1, 1)]),
-)
-def test_a_restart_changes_neither_outputs_nor_books(
-    steps: list[Any], default_label: float | None, rooms: tuple[int, int]
-) -> None:
-    given_ = {
-        "default_label": default_label,
-        "waiting_predictions_max": rooms[0],
-        "waiting_feedback_max": rooms[1],
-    }
-    straight, interrupted = driver(**given_), driver(**given_)
+@given(steps=st.lists(STEP, max_size=15), ways=WAYS)
+def test_a_restart_changes_neither_outputs_nor_books(steps: list[Any], ways: dict[str, Any]) -> None:
+    straight, interrupted = driver(**ways), driver(**ways)
     said = play(straight, steps, restarts=False)
     assert play(interrupted, steps, restarts=True) == said
     assert interrupted.written == straight.written
+
+
+@settings(deadline=None, max_examples=25)
+@given(steps=st.lists(STEP, max_size=15), ways=WAYS, after_bytes=st.sampled_from([0, 1_000]))
+def test_what_waits_on_disk_joins_as_in_memory(steps: list[Any], ways: dict[str, Any], after_bytes: int) -> None:
+    in_memory, on_disk = driver(**ways), driver(**ways, spill_after_bytes=after_bytes)
+    said = play(in_memory, steps, restarts=False)
+    assert play(on_disk, steps, restarts=False) == said
+    assert on_disk.written == in_memory.written
+    assert on_disk.task.waiting_bytes["memory"] <= 2 * after_bytes  # type: ignore[attr-defined]
 
 
 @settings(deadline=None, max_examples=25)
@@ -320,14 +332,19 @@ def test_every_record_has_one_fate(steps: list[Any], default_label: float | None
     world = driver(default_label=default_label)
     said = play(world, steps, restarts=True)
     made = examples(world)
-    ids = [(each["example_id"], each["predicted_at"] if each["kind"] == "default" else None) for each in made]
+    new = [each for each in made if each["revision"] == 0]
+    ids = [(each["example_id"], each["predicted_at"] if each["kind"] == "default" else None) for each in new]
     assert len(ids) == len(set(ids))
     if said:
         books = json.loads(said[-1])["counts"]
-        assert books["feedback_in"] == sum(len(given_) for _, given_, _, _ in steps)
-        assert books["predictions_in"] == sum(len(shown) for shown, _, _, _ in steps)
-        assert books["joined"] + books["default_emitted"] == len(made)
-        assert books["unsupported"] == sum(kind == "retraction" for _, given_, _, _ in steps for _, _, kind in given_)
+        assert books["feedback_in"] == sum(len(given_) for _, given_, *_ in steps)
+        assert books["predictions_in"] == sum(len(shown) for shown, *_ in steps)
+        defaults = sum(each["kind"] == "default" for each in new)
+        assert books["joined"] + defaults == len(new)
+        # One whose signals were all taken back has the default label too, and was answered.
+        assert books["default_emitted"] <= defaults
+        assert books["revising"] + books["after_window"] == len(made) - len(new)
+        assert books["retracting"] == sum(kind == "retraction" for _, given_, *_ in steps for _, _, kind, *_ in given_)
 
 
 @settings(deadline=None, max_examples=25)

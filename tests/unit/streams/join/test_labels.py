@@ -28,7 +28,7 @@ from rheostat.streams.join.labels import labels, teaches
     ],
 )
 def test_label_of_a_signal(kind: str, value: float, score: float, label: float) -> None:
-    found = labels(codes_of(pa.array([kind])), np.array([normalise(kind, value)]), np.array([score]))
+    found = labels(codes_of(pa.array([kind])), np.array([normalise(kind, value)]), np.array([score >= 0.5]))
     assert found.tolist() == [label]
 
 

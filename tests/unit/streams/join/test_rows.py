@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rheostat.streams.intake.fingerprint import Fingerprints, fingerprints
-from rheostat.streams.join import predictions as predictions_module
+from rheostat.streams.join import answers as answers_module
 from rheostat.streams.join import rows as rows_module
+from rheostat.streams.join.answers import Said
 from rheostat.streams.join.predictions import Predictions
 from rheostat.streams.join.rows import FOREVER, NONE, Rows, Slots
 
@@ -42,7 +43,7 @@ def add(rows: Rows, given_: list[tuple[int, int]], first: int) -> Slots:
 @pytest.fixture(autouse=True)
 def few_slots_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "SLOTS_FIRST", 3)
-    monkeypatch.setattr(predictions_module, "ANSWERS_FIRST", 3)
+    monkeypatch.setattr(answers_module, "FIRST", 3)
 
 
 @settings(deadline=None)
@@ -102,6 +103,12 @@ def test_of_copies_the_newest_stays_and_of_equally_new_ones_the_first(blocks: li
     assert rows.values(found) == [b"%d" % number for number, _ in model.values()]
 
 
+def answers(names: list[str]) -> Said:
+    """What these events say, all at time 0."""
+    zeros = np.zeros(len(names))
+    return Said(fingerprints(pa.array(names, pa.string())), zeros.astype(np.int64), zeros, zeros + 1.0)
+
+
 @settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.lists(st.tuples(NAMES, st.integers(0, 20)), max_size=9), NAMES), max_size=12))
 def test_an_event_answers_a_prediction_once_while_it_waits(steps: list[tuple[list[tuple[int, int]], int]]) -> None:
@@ -113,17 +120,20 @@ def test_an_event_answers_a_prediction_once_while_it_waits(steps: list[tuple[lis
             predictions.drop(predictions.rows.find(ids([renewed])))
         model |= {name: set() for name in names}
         times = np.zeros(len(names), np.int64)
-        predictions.add(ids(names), times, [b""] * len(names), np.full(len(names), FOREVER))
+        forever = np.full(len(names), FOREVER)
+        predictions.add(ids(names), times, [b""] * len(names), forever, np.zeros(len(names), np.bool_))
         slots = predictions.rows.find(ids([name for name, _ in events]))
-        column = fingerprints(pa.array([f"e{event}" for _, event in events], pa.string()))
+        said = answers([f"e{event}" for _, event in events])
         wanted = []
         for name, event in events:
             wanted.append(event not in model[name])
             model[name].add(event)
-        assert predictions.answer(slots, np.zeros(len(events), np.int64), column, WINDOW_MS).tolist() == wanted
-    answered, silent = predictions.expire(0)
-    assert {int(each) for each in predictions.rows.ids(answered).high} == {name for name, had in model.items() if had}
-    assert {int(each) for each in predictions.rows.ids(silent).high} == {name for name, had in model.items() if not had}
+        assert predictions.answer(slots, said, WINDOW_MS).tolist() == wanted
+    due = predictions.rows.through(0)
+    answered = predictions.merged(due, "each").answered
+    found = predictions.rows.ids(due).high
+    assert {int(each) for each in found[answered]} == {name for name, had in model.items() if had}
+    assert {int(each) for each in found[~answered]} == {name for name, had in model.items() if not had}
 
 
 def test_the_room_of_dropped_rows_is_used_again() -> None:
@@ -136,8 +146,8 @@ def test_the_room_of_dropped_rows_is_used_again() -> None:
 def test_the_room_of_dropped_answers_is_used_again() -> None:
     predictions, times = Predictions(WINDOW_MS), np.zeros(10, np.int64)
     for number in range(100):
-        slots = predictions.add(ids(list(range(10))), times, [b""] * 10, times)
-        events = fingerprints(pa.array([f"e{number}-{row}" for row in range(10)]))
-        assert predictions.answer(slots, times, events, WINDOW_MS).all()
+        slots = predictions.add(ids(list(range(10))), times, [b""] * 10, times, np.zeros(10, np.bool_))
+        said = answers([f"e{number}-{row}" for row in range(10)])
+        assert predictions.answer(slots, said, WINDOW_MS).all()
         predictions.drop(slots)
-    assert len(predictions._answers) < 100
+    assert len(predictions._answers.table) < 1_100
