@@ -47,7 +47,11 @@ def in_words(found: Trace) -> str:
         lines.append(f"{left}: {place.topic}[{place.partition}]@{place.offset}")
     for place, row in found.examples:
         arm = "" if row["arm"] is None else f", arm {row['arm']}"
-        lines.append(f"joined: examples[{place.partition}]@{place.offset}, label {row['label']:g}{arm}")
+        counts = f"label {row['label']:g}, weight {row['weight']:g}{arm}"
+        if row["revision"]:
+            counts += f" (before: {row['was_label']:g}, {row['was_weight']:g})"
+        joined = "revised" if row["revision"] > 0 else "noted" if row["revision"] < 0 else "joined"
+        lines.append(f"{joined}: examples[{place.partition}]@{place.offset}, {counts}")
     for lesson in found.lessons:
         back = "" if lesson.taken_back_in is None else f", taken back by the rollback to epoch {lesson.taken_back_in}"
         lines.append(f"taught: {lesson.model} {lesson.version}{back}")

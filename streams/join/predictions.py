@@ -84,11 +84,6 @@ class Predictions:
         self._answers.revise(answers, labels, weights, revisions.astype(np.int16))
         return revisions
 
-    def opened(self, slots: Slots, after_ms: int) -> Mask:
-        """Return which predictions are later than a moment."""
-        later: Mask = self.rows.times(slots) > after_ms
-        return later
-
     def drop(self, slots: Slots) -> None:
         """Forget predictions."""
         if len(slots):
