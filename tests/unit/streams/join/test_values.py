@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -155,18 +156,22 @@ def test_a_bound_on_the_files_is_an_error_that_says_what_to_do() -> None:
     assert values.disk_bytes == 1_000
 
 
-@pytest.fixture
+@contextmanager
 def files_of_4096_bytes() -> Iterator[None]:
+    """No file may grow beyond that: whoever runs the tests may write their output to one, so not for long."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_refuses_is_an_error_that_names_it(files_of_4096_bytes: None, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_is_an_error_that_names_it(tmp_path: Path) -> None:
     values = Values(Spill(0, folder=str(tmp_path)))
     values.resize(10)
-    with pytest.raises(NoRoom, match=rf"{tmp_path} cannot be written: File too large. .*join\.spill_dir"):
+    told = rf"{tmp_path} cannot be written: File too large. .*join\.spill_dir"
+    with pytest.raises(NoRoom, match=told), files_of_4096_bytes():
         values.put(slots_of(0, 1), [b"x" * 5_000])
 
 
