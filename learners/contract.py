@@ -5,6 +5,7 @@ No Kafka, no clock and no files in this package. Arrays are numpy; a batch is co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -23,12 +24,23 @@ class FeatureSchema:
     `id` names and versions the set ("phishing@1"); a learner refuses a batch or a snapshot of another id.
     `numeric` names the columns of `Batch.numeric`; `categorical` those of `Batch.categorical`. `actions` are what can
     be chosen, in the order in which a learner with one output for each counts them; none where nothing is chosen.
+    `training_only`: features that are learned but not scored with, such as the position at which something stood, each
+    with the value that it has in every score: a number or, where it is categorical, a text. ValueError for others.
     """
 
     id: str
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    training_only: tuple[tuple[str, float | str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in self.training_only:
+            if name not in (self.categorical if isinstance(value, str) else self.numeric):
+                kind = "categorical" if isinstance(value, str) else "numeric"
+                raise ValueError(f"training_only: {name!r} has the value {value!r} and is not a {kind} feature")
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise ValueError(f"training_only: the value of {name!r} must be finite, got {value}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,10 @@ class Moments:
         """Return where the self-normalised mean lies with probability `level` at least; None below two rows.
 
         R is in it unless the mean of z_i = v_i (q_i - R), which is 0 for the true R, is further from 0 than
-        `half_width` allows: no limit theorem and no linearisation, so it holds for few rows and for skewed weights. It
-        is about half as wide again as a normal one. Rows must be independent, `high` the most that q can be, and v at
-        most `weight_max`.
+        `half_width` allows: no limit theorem and no linearisation, so it holds for few rows and for skewed weights.
+        With many rows it is half as wide again as a normal one; with fewer than some hundred times weight_max over the
+        mean weight, several times as wide. Rows must be independent, `high` the most that q can be, and v at most
+        `weight_max`.
         """
         mean = self.mean
         if mean is None or self.rows < 2:

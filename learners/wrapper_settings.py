@@ -1,4 +1,4 @@
-"""How learners around a learner work: two timescales, replay, anchor. Only settings, so that reading them is cheap."""
+"""How learners around a learner work: timescales, replay, anchor, weights. Only settings: reading them is cheap."""
 
 from __future__ import annotations
 
@@ -77,3 +77,28 @@ class AnchorSettings:
     def __post_init__(self) -> None:
         if not self.half_life_rows > 0.0 or self.every_rows < 1 or (self.renew_ms is not None and self.renew_ms < 1):
             raise ValueError("need half_life_rows > 0, every_rows >= 1 and renew_ms >= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ReweightingSettings:
+    """What rows count by how they were chosen and where they come from, see `reweighted`.
+
+    propensity_floor: smaller propensities count as this. self_normalised: divide by the mean factor, so that rows count
+    as much as without. stratum_share_max: of all influence, for one stratum; 1: strata are left as they come. Needs
+    1 / stratum_share_max strata; fewer share alike. stratum_factor_max: no stratum's rows are multiplied by more, or
+    divided by more. memory_rows: rows that shares and means are over. strata_max: those known at a time, one of them
+    all that came when there was no more room.
+    """
+
+    propensity_floor: float = 0.05
+    self_normalised: bool = True
+    stratum_share_max: float = 1.0
+    stratum_factor_max: float = 10.0
+    memory_rows: int = 10_000
+    strata_max: int = 64
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.propensity_floor <= 1.0 and 0.0 < self.stratum_share_max <= 1.0):
+            raise ValueError("need propensity_floor and stratum_share_max in (0, 1]")
+        if not (1.0 <= self.stratum_factor_max <= 1e6 and 2 <= self.strata_max <= 1_024 and self.memory_rows >= 100):
+            raise ValueError("need stratum_factor_max in [1, 1e6], strata_max in [2, 1024] and memory_rows >= 100")

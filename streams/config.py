@@ -22,7 +22,7 @@ from rheostat.learners.bandits.linear import BanditSettings
 from rheostat.learners.bandits.policy import Policy
 from rheostat.learners.contract import FeatureSchema
 from rheostat.learners.deep_settings import DeepSettings, ModuleSettings
-from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, TimescaleSettings
+from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, ReweightingSettings, TimescaleSettings
 from rheostat.streams.declared_features import declared_schema
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings, WeightSettings
@@ -145,6 +145,7 @@ class ModelConfig:
     """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default.
 
     timescales, replay, anchor: tables of what protects it from fads and from forgetting, each none where it is not set.
+    reweighting: table of what rows count by how they were chosen and where they come from, none where it is not set.
     network, module: a table for learner "hashed-mlp", and for "torch"; the seed is the model's, not the one in it.
     policy, bandit: tables for learner "linear-bandit" alone: how it chooses, and how it learns.
     estimator, parameters, steps: for learner "river" alone, which estimator of River, see learners/river/README.md.
@@ -160,6 +161,7 @@ class ModelConfig:
     timescales: TimescaleSettings | None = None
     replay: ReplaySettings | None = None
     anchor: AnchorSettings | None = None
+    reweighting: ReweightingSettings | None = None
     network: DeepSettings | None = None
     module: ModuleSettings | None = None
     policy: Policy | None = None
@@ -198,11 +200,15 @@ class FeaturesConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSetConfig:
-    """The inputs of a model, in order; `actions`: what can be chosen, where the model chooses."""
+    """The inputs of a model, in order; `actions`: what can be chosen, where the model chooses.
+
+    training_only: features that are learned but not scored with, each with the value that it has in every score.
+    """
 
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    training_only: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,11 @@ class Config:
 
     def _listed(self, name: str) -> FeatureSchema:
         found = self.feature_sets[name]
-        return FeatureSchema(name, tuple(found.numeric), tuple(found.categorical), tuple(found.actions))
+        neutral = tuple((each, _neutral(name, each, value)) for each, value in found.training_only.items())
+        try:
+            return FeatureSchema(name, found.numeric, found.categorical, found.actions, neutral)
+        except ValueError as error:
+            raise ConfigError(f"feature_sets.{name}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +403,12 @@ def _scalar(hint: Any, value: Any, at: str) -> Any:
     except (KeyError, ValueError):
         pass
     raise ConfigError(f"{at}: {str(value)!r} is not of type {getattr(hint, '__name__', hint)}")
+
+
+def _neutral(feature_set: str, name: str, value: Any) -> float | str:
+    if isinstance(value, str):
+        return value
+    return float(_scalar(float, value, f"feature_sets.{feature_set}.training_only.{name}"))
 
 
 def _flatten(tree: Mapping[str, Any], at: str = "") -> dict[str, Any]:

@@ -14,8 +14,9 @@ from rheostat.streams.errors import ConfigError
 def declared_schema(folder: Path, model: str, set_id: str, listed: FeatureSchema | None) -> FeatureSchema:
     """Return the inputs of a model whose feature set is `set_id`, from the dictionary in `folder`.
 
-    listed: the inputs as the configuration lists them, too; they must be the same, in the same order. Raises
-    ConfigError when they are not, when the dictionary lacks the set or has it wrongly, and when a feature would leak.
+    listed: the inputs as the configuration lists them, too; they must be the same, in the same order, and it alone says
+    what can be chosen and what is not scored with. Raises ConfigError when they are not, when the dictionary lacks the
+    set or has it wrongly, and when a feature would leak.
     """
     where = f"models.{model}.feature_set"
     try:
@@ -29,11 +30,12 @@ def declared_schema(folder: Path, model: str, set_id: str, listed: FeatureSchema
             f'(available_at = "outcome" in {found.file}), and could not predict without it; '
             f"declare a set without it, such as {name}@{int(version) + 1}"
         )
-    schema = FeatureSchema(set_id, found.numeric, found.categorical, () if listed is None else listed.actions)
-    if listed is not None and listed != schema:
-        told = _difference("numeric", listed, schema) or _difference("categorical", listed, schema)
+    declared = FeatureSchema(set_id, found.numeric, found.categorical)
+    if listed is None:
+        return declared
+    if told := _difference("numeric", listed, declared) or _difference("categorical", listed, declared):
         raise ConfigError(f"feature_sets.{set_id}: {told} {found.file}; leave the table out, or declare a new version")
-    return schema
+    return listed
 
 
 def _difference(kind: Literal["numeric", "categorical"], listed: FeatureSchema, declared: FeatureSchema) -> str | None:

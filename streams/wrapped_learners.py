@@ -1,4 +1,4 @@
-"""What a model's configuration puts around its learner: an anchor, two timescales, replay."""
+"""What a model's configuration puts around its learner: an anchor, two timescales, replay, weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Make = Callable[[], Learner]
 def wrapped(config: ModelConfig, make: Make) -> Make:
     """Return what makes learners with everything around them: the anchor next to them, then timescales, then replay.
 
-    Raises ConfigError for a learner whose parameters cannot be moved, and for settings out of range.
+    Weights are outermost: a row that is learned again counts what it counted when it came. Raises ConfigError for a
+    learner whose parameters cannot be moved, and for settings out of range.
     """
-    if config.anchor is None and config.timescales is None and config.replay is None:
+    if not any((config.anchor, config.timescales, config.replay, config.reweighting)):
         return make
     try:
-        around = _replaying(config, _slow_and_fast(config, _anchored(config, make)))
+        around = _reweighted(config, _replaying(config, _slow_and_fast(config, _anchored(config, make))))
         around()
     except ValueError as error:
         raise ConfigError(f"what is around the learner {config.learner!r}: {error}") from error
@@ -49,6 +50,14 @@ def _replaying(config: ModelConfig, make: Make) -> Make:
     if (settings := config.replay) is None:
         return make
     return lambda: Replaying(make, settings)
+
+
+def _reweighted(config: ModelConfig, make: Make) -> Make:
+    if (settings := config.reweighting) is None:
+        return make
+    from rheostat.learners.reweighted import Reweighted  # Compiled when it is imported: only where it is wanted.
+
+    return lambda: Reweighted(make, settings)
 
 
 def _adjustable(setting: str, make: Make) -> Callable[[], Adjustable]:

@@ -246,6 +246,26 @@ def fads(
         show(found, Console())
 
 
+@app.command("feedback-loop")
+def feedback_loop(
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of showing and learning, 250 sessions each.")] = 40,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many simulated worlds.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Show what popularity and position do to a model that learns from what it showed (simulated input, no Kafka).
+
+    Example: `rheostat bench feedback-loop --json`
+    """
+    from rheostat.streams.bench.feedback_loop import bench_feedback_loop
+    from rheostat.streams.bench.machine import machine
+
+    if rounds < 1 or seeds < 1:
+        raise ConfigError("--rounds and --seeds must be at least 1")
+    with _progress("feedback-loop") as progress:
+        found = bench_feedback_loop(rounds, seeds, progress)
+    _print({**found, **machine()}, as_json)
+
+
 def connect_with_prefix(address: str) -> Any:
     """Open a broker whose topics are this run's alone."""
     return connect(KafkaConfig(bootstrap=address, prefix=f"bench-{uuid.uuid4().hex[:8]}."))

@@ -13,6 +13,7 @@ from rheostat.streams.cli import (
     bench,
     deadletter,
     demo,
+    evaluate,
     features,
     gateway,
     keys,
@@ -46,6 +47,7 @@ app.command("topics")(topics.topics)
 app.command("topology")(topology.topology)
 app.command("status")(status.status)
 app.command("alarms")(alarms.alarms)
+app.command("evaluate")(evaluate.evaluate)
 app.command("rollback")(rollback.rollback)
 app.command("replay")(replay.replay)
 app.command("trace")(trace.trace)

@@ -124,6 +124,12 @@ def encode_manifest(manifest: Manifest) -> bytes:
             "numeric": list(facts.schema.numeric),
             "categorical": list(facts.schema.categorical),
             "actions": list(facts.schema.actions),
+            "training_only": [
+                {"name": name, "number": 0.0, "text": value}
+                if isinstance(value, str)
+                else {"name": name, "number": value, "text": ""}
+                for name, value in facts.schema.training_only
+            ],
             "parent_digest": manifest.parent_digest,
             "digest": manifest.digest,
             "payload_digest": manifest.payload_digest,
@@ -178,9 +184,7 @@ def _facts(record: Mapping[str, Any]) -> Facts:
         model=record["model"],
         version=Version(record["epoch"], record["sequence"]),
         learner=record["learner"],
-        schema=FeatureSchema(
-            record["feature_set"], tuple(record["numeric"]), tuple(record["categorical"]), tuple(record["actions"])
-        ),
+        schema=_schema(record),
         published_at_ms=record["published_at"],
         offsets={each["partition"]: each["offset"] for each in record["offsets"]},
         training=tuple(TrainingRange(**each) for each in record["training"]),
@@ -192,3 +196,11 @@ def _facts(record: Mapping[str, Any]) -> Facts:
         ),
         command_id=record["command_id"],
     )
+
+
+def _schema(record: Mapping[str, Any]) -> FeatureSchema:
+    numeric, categorical = tuple(record["numeric"]), tuple(record["categorical"])
+    neutral = tuple(
+        (each["name"], each["number"] if each["name"] in numeric else each["text"]) for each in record["training_only"]
+    )
+    return FeatureSchema(record["feature_set"], numeric, categorical, tuple(record["actions"]), neutral)

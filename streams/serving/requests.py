@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rheostat.learners.contract import Batch, FeatureSchema
 from rheostat.learners.features import batch_from_columns
 from rheostat.schemas.arms import arm_text, variants_in
@@ -92,8 +94,13 @@ def parse_request(body: object, instances_max: int) -> PredictRequest:
 
 
 def read_row(schema: FeatureSchema, instance: Instance) -> Row:
-    """Return an instance's features in the schema's order; raises BadRequest naming the feature that is wrong."""
+    """Return an instance's features in the schema's order; raises BadRequest naming the feature that is wrong.
+
+    One that is not scored with may be left out: it has the value then that it has in scores.
+    """
     features, path = instance.features, f"{instance.path}features."
+    if schema.training_only:
+        features = {**dict(schema.training_only), **features}
     numeric = tuple(_number(path, name, features) for name in schema.numeric)
     categorical = tuple(_category(path, name, features) for name in schema.categorical)
     if len(features) != len(numeric) + len(categorical):
@@ -122,9 +129,15 @@ def read_actions(actions: Sequence[str], instance: Instance) -> list[bool]:
 
 
 def batch_of(schema: FeatureSchema, rows: list[Row]) -> Batch:
-    """Return checked rows as a batch to predict for."""
+    """Return checked rows as a batch to predict for, features that are not scored with at the value for scores."""
     columns = list(zip(*(row.categorical for row in rows), strict=True)) if schema.categorical else []
-    return batch_from_columns(schema, [row.numeric for row in rows], columns)
+    numbers = np.array([row.numeric for row in rows])
+    for name, value in schema.training_only:
+        if isinstance(value, str):
+            columns[schema.categorical.index(name)] = (value,) * len(rows)
+        else:
+            numbers[:, schema.numeric.index(name)] = value
+    return batch_from_columns(schema, numbers, columns)
 
 
 def _instance(path: str, fields: Mapping[str, Any], arm: str | None) -> Instance:

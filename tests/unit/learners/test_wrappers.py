@@ -15,8 +15,9 @@ from rheostat.learners.digest import tensors_digest
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.learners.predictors import predictor
 from rheostat.learners.replay_buffer import Replaying
+from rheostat.learners.reweighted import Reweighted
 from rheostat.learners.two_timescale import TwoTimescale
-from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, TimescaleSettings
+from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, ReweightingSettings, TimescaleSettings
 from rheostat.learners.wrapping import Adjustable
 from tests.unit.learners.support import MIXED, SCHEMAS
 from tests.unit.learners.timed import DAY_MS, Timed, with_context
@@ -24,6 +25,7 @@ from tests.unit.learners.timed import DAY_MS, Timed, with_context
 DEEP = DeepSettings(table_bits=8, batch_rows=32)
 QUICK = TimescaleSettings(DAY_MS, DAY_MS, agreeing_periods=2, period_rows_min=10)
 SMALL = ReplaySettings(rows_per_stratum=40, strata_max=4)
+EVEN = ReweightingSettings(stratum_share_max=0.3, memory_rows=200)
 HELD = AnchorSettings(half_life_rows=5_000, every_rows=50, renew_ms=2 * DAY_MS)
 
 Wrap = Callable[[Callable[[], Adjustable]], Learner]
@@ -31,8 +33,11 @@ WRAPPERS: dict[str, Wrap] = {
     "two timescales": lambda make: TwoTimescale(make, QUICK),
     "replay": lambda make: Replaying(make, SMALL),
     "anchor": lambda make: Anchored(make, HELD),
+    "weights": lambda make: Reweighted(make, EVEN),
     "elastic anchor": lambda make: Anchored(make, AnchorSettings(2_000, elastic=True, every_rows=50, renew_ms=DAY_MS)),
-    "all": lambda make: Replaying(lambda: TwoTimescale(lambda: Anchored(make, HELD), QUICK), SMALL),
+    "all": lambda make: Reweighted(
+        lambda: Replaying(lambda: TwoTimescale(lambda: Anchored(make, HELD), QUICK), SMALL), EVEN
+    ),
 }
 
 
@@ -78,6 +83,7 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing(wrap: Wrap) ->
         TwoTimescale(_linear(MIXED)),
         Replaying(_linear(MIXED)),
         Anchored(_linear(MIXED)),
+        Reweighted(_linear(MIXED)),
         RiverLinear(MIXED),
         wrap(lambda: RiverLinear(MIXED, LinearSettings(l2=0.5))),
     ]

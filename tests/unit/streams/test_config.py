@@ -9,6 +9,7 @@ import pytest
 
 from rheostat.learners.bandits.linear import BanditSettings
 from rheostat.learners.bandits.policy import Policy
+from rheostat.learners.contract import FeatureSchema
 from rheostat.streams.config import load
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.worker import learner_maker
@@ -99,6 +100,20 @@ def test_models_and_feature_sets_become_a_schema(tmp_path: Path) -> None:
     assert (schema.id, schema.numeric, schema.categorical) == ("shop@1", ("price",), ("colour",))
     with pytest.raises(ConfigError, match="model 'x' is not configured; known: m"):
         load(file).config.feature_schema("x")
+
+
+def test_what_is_learned_and_not_scored_with_has_a_value_for_scores(tmp_path: Path) -> None:
+    def schema(neutral: str) -> FeatureSchema:
+        text = (
+            '[models.m]\nlearner = "linear"\nfeature_set = "list@1"\n[feature_sets."list@1"]\n'
+            f'numeric = ["price", "position"]\ncategorical = ["page"]\ntraining_only = {neutral}\n'
+        )
+        return load(a_file(tmp_path, text)).config.feature_schema("m")
+
+    assert schema('{ position = 1, page = "first" }').training_only == (("position", 1.0), ("page", "first"))
+    for wrong in ("{ rank = 1.0 }", "{ page = 1.0 }", '{ position = "1" }', "{ position = [1] }"):
+        with pytest.raises(ConfigError, match=r"feature_sets.list@1.*(rank|page|position)"):
+            schema(wrong)
 
 
 def test_a_bandit_has_actions_a_policy_and_a_half_life(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_the_inputs_of_a_model_come_from_the_dictionary(tmp_path: Path) -> None:
     assert loaded(tmp_path, place).feature_schema("m") == FeatureSchema("shop@1", ("price", "age"), ("colour",))
 
 
+def test_the_configuration_says_what_is_not_scored_with(tmp_path: Path) -> None:
+    place = a_dictionary(tmp_path, shop__1=PRICE + COLOUR + AGE)
+    table = (
+        '[feature_sets."shop@1"]\nnumeric = ["price", "age"]\ncategorical = ["colour"]\ntraining_only = { age = 3 }\n'
+    )
+    schema = loaded(tmp_path, place, table).feature_schema("m")
+    assert schema == FeatureSchema("shop@1", ("price", "age"), ("colour",), training_only=(("age", 3.0),))
+    undeclared = table.replace('"price", "age"', '"price", "rank"').replace("age = 3", "rank = 3")
+    with pytest.raises(ConfigError, match="'rank' is not declared so in"):
+        loaded(tmp_path, place, undeclared).feature_schema("m")
+
+
 def test_without_a_dictionary_the_configuration_says_what_the_inputs_are(tmp_path: Path) -> None:
     a_dictionary(tmp_path, shop__1=PRICE + REASON)
     found = loaded(tmp_path, None, '[feature_sets."shop@1"]\nnumeric = ["complaint"]\n').feature_schema("m")

@@ -9,8 +9,9 @@ import pytest
 from rheostat.learners.anchor import Anchored
 from rheostat.learners.contract import FeatureSchema
 from rheostat.learners.replay_buffer import Replaying
+from rheostat.learners.reweighted import Reweighted
 from rheostat.learners.two_timescale import TwoTimescale
-from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, TimescaleSettings
+from rheostat.learners.wrapper_settings import AnchorSettings, ReplaySettings, ReweightingSettings, TimescaleSettings
 from rheostat.streams.config import ModelConfig, load
 from rheostat.streams.errors import ConfigError
 from rheostat.streams.worker import learner_maker
@@ -32,6 +33,9 @@ ratio = 0.25
 elastic = true
 renew_ms = 604_800_000
 
+[models.offers.reweighting]
+stratum_share_max = 0.4
+
 [feature_sets."shop@1"]
 numeric = ["price"]
 """
@@ -48,6 +52,7 @@ def test_protection_is_read_from_a_file(tmp_path: Path) -> None:
     assert model.timescales == TimescaleSettings(half_life_ms=3_600_000)
     assert model.replay == ReplaySettings(ratio=0.25)
     assert model.anchor == AnchorSettings(elastic=True, renew_ms=604_800_000)
+    assert model.reweighting == ReweightingSettings(stratum_share_max=0.4)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +68,12 @@ def test_a_wrong_setting_is_named(tmp_path: Path, wrong: str, told: str) -> None
         _load(tmp_path, FILE.replace("ratio = 0.25", wrong))
 
 
-def test_replay_is_outside_and_the_anchor_next_to_the_learner(tmp_path: Path) -> None:
+def test_weights_are_outside_and_the_anchor_is_next_to_the_learner(tmp_path: Path) -> None:
     found = learner_maker(_load(tmp_path, FILE), SCHEMA)()
-    assert isinstance(found, Replaying)
-    assert isinstance(found._inner, TwoTimescale)
-    assert isinstance(found._inner._inner, Anchored)
+    assert isinstance(found, Reweighted)
+    assert isinstance(found._inner, Replaying)
+    assert isinstance(found._inner._inner, TwoTimescale)
+    assert isinstance(found._inner._inner._inner, Anchored)
     assert found.kind == "linear/1"
 
 
