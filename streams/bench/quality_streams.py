@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from river import datasets
 
 from rheostat.learners.contract import Batch, FeatureSchema
 from rheostat.learners.features import batch_from_columns
-from rheostat.streams.errors import ConfigError
+from rheostat.streams.demo.records import wiki_edits
 
 WIKI = "wiki-edit-reverted"
-WIKI_FEATURES = (
-    "longest_repeated_char_added",
-    "words_added",
-    "words_removed",
-    "badwords_prop_delta",
-    "informals_prop_delta",
-    "non_stopword_prop_delta",
-    "user_is_anon",
-    "user_is_bot_or_sysop",
-    "user_seconds_since_registration",
-)
-
-_TRUTH = {"True": 1.0, "False": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +39,10 @@ def stream(name: str, data: Path) -> Stream:
 
 def _wiki(data: Path) -> Stream:
     """Edits of the English Wikipedia of one year by revision, which rises with time; the label: later reverted."""
-    rows: list[list[float]] = []
-    for part in ("training", "testing"):
-        path = data / WIKI / f"{part}.tsv.gz"
-        try:
-            with gzip.open(path, "rt", newline="") as file:
-                rows += [[_TRUTH[text] if text in _TRUTH else float(text) for text in row] for row in _tabbed(file)]
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: {error}; --data names the folder of {WIKI}, --streams leaves it out") from error
-    table = np.array(rows)
-    if table.ndim != 2 or table.shape[1] != len(WIKI_FEATURES) + 2:
-        raise ConfigError(f"{data / WIKI}: expected {len(WIKI_FEATURES) + 2} columns, found {table.shape[1:]}")
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    schema = FeatureSchema(f"{WIKI}@1", WIKI_FEATURES)
-    return Stream(WIKI, schema, batch_from_columns(schema, table[:, 1:-1], [], table[:, -1]))
+    edits = wiki_edits(data / WIKI)
+    schema = FeatureSchema(f"{WIKI}@1", edits.feature_names)
+    numbers = [list(each.features.values()) for each in edits.records]
+    return Stream(WIKI, schema, batch_from_columns(schema, numbers, [], [float(each.label) for each in edits.records]))
 
 
 def _bundled(name: str, made: Callable[[], Any], _: Path) -> Stream:
@@ -78,10 +52,6 @@ def _bundled(name: str, made: Callable[[], Any], _: Path) -> Stream:
     schema = FeatureSchema(f"{name}@1", tuple(map(str, names)))
     numbers = [[float(x[column]) for column in names] for x, _ in found]
     return Stream(name, schema, batch_from_columns(schema, numbers, [], [float(y) for _, y in found]))
-
-
-def _tabbed(file: Any) -> Any:
-    return csv.reader(file, delimiter="\t")
 
 
 STREAMS: Mapping[str, Callable[[Path], Stream]] = {
