@@ -61,7 +61,7 @@ class Predictions:
         self._answers.add_own(self.rows.table, slots, labels, weights)
 
     def answers_of(self, slots: Slots, events: Fingerprints) -> Nodes:
-        """Return the answers of events, by which `label_of` and its like find them; see `Answers.find`."""
+        """Return the answers of events, by which `labels_of` and `weights_of` find them; see `Answers.find`."""
         return self._answers.find(self.rows.table, slots, events)
 
     def merged(self, slots: Slots, reward: Reward) -> Merged:

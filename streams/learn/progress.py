@@ -24,9 +24,9 @@ class SavedAt:
 class Progress:
     """The learner's place: counts commits, so that the newest of several partitions' metadata is known.
 
-    `version` is the one last published, None before the first. `owed_weight`: what learned examples count less by now,
-    and the learner could not take back. `frozen`: examples are tested, not learned. `saved` are
-    the versions a rollback can go on from, oldest first, thinned so that they reach far back in little space.
+    `version` is the one last published, None before the first. `owed_weight`: what learned examples count less since
+    the last rollback, and the learner could not take back. `frozen`: examples are tested, not learned. `saved` are the
+    versions a rollback can go on from, oldest first, thinned so that they reach far back in little space.
     `calibration`: the state of the evaluation's `PlattScaling`, empty before the first block.
     """
 

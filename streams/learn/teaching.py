@@ -4,7 +4,8 @@ A version is made of the examples of some runs. Those revised within the same ru
 a learner that learns a stretch of the log again, without what it must not contain, needs nothing but the log. Where the
 example was learned by an earlier version, a learner that can takes it back exactly and learns it as it is now. Any
 other learns a new label as one more example; a smaller weight it cannot learn, and owes until it learns that stretch
-again.
+again. A revision without features counts when the stretch is learned again; what is owed does not tell of it, as nobody
+can say whether its example was ever learned.
 """
 
 from __future__ import annotations

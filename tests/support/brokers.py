@@ -11,7 +11,7 @@ from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicParti
 from rheostat.streams.engine.broker import Broker, StageConsumer, Tailer, TransactionalProducer
 from rheostat.streams.engine.kafka import KafkaBroker
 
-DEADLINE_S = 120.0
+DEADLINE_S = 60.0
 T0_MS = 1_760_000_000_000
 
 
