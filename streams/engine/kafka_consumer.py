@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
@@ -13,6 +14,9 @@ from rheostat.streams.engine.broker import GroupMetadata
 from rheostat.streams.engine.kafka_errors import translate
 from rheostat.streams.engine.kafka_settings import KafkaSettings
 from rheostat.streams.errors import Retryable
+
+if TYPE_CHECKING:
+    from rheostat.streams.engine.kafka_native import Run
 
 # Callbacks fire inside consume; a newly assigned partition should not wait out a long poll.
 _SLICE_MS = 50
@@ -25,6 +29,7 @@ class _Consumer:
     """What both consumers share. Subclasses say how partitions begin to be fetched."""
 
     _gather_ms = 0
+    """How long to wait for what comes right behind the first record."""
 
     def __init__(self, settings: KafkaSettings, conf: dict[str, object]) -> None:
         self._prefix = settings.prefix
@@ -40,15 +45,8 @@ class _Consumer:
         """Return at most `records_max` records as contiguous runs, waiting up to `timeout_ms` for the first."""
         deadline = wire.Deadline(timeout_ms)
         while True:
-            messages = wire.take(self._consumer, records_max, min(_SLICE_MS, deadline.left_ms()), self._gather_ms)
-            records, events = wire.split_errors(messages)
-            for _ in wire.ends(events, len(self._prefix)):
-                pass
-            found = [
-                block
-                for block in wire.blocks(records, len(self._prefix))
-                if TopicPartition(block.topic, block.partition) in self._started
-            ]
+            taken = self._take(records_max, min(_SLICE_MS, deadline.left_ms()))
+            found = [block for block in taken if TopicPartition(block.topic, block.partition) in self._started]
             if found or self._assigned or self._revoked or not deadline.left_ms():
                 # Taken now: a membership asked for at commit time could be newer than the blocks.
                 self._metadata = self._consumer.consumer_group_metadata()
@@ -113,6 +111,13 @@ class _Consumer:
             self._closed = True
             self._consumer.close()
 
+    def _take(self, records_max: int, timeout_ms: int) -> list[Block]:
+        messages = wire.take(self._consumer, records_max, timeout_ms, self._gather_ms)
+        records, events = wire.split_errors(messages)
+        for _ in wire.ends(events, len(self._prefix)):
+            pass
+        return list(wire.blocks(records, len(self._prefix)))
+
     def _begin(self, positions: list[ck.TopicPartition]) -> None:
         self._consumer.incremental_assign(positions)
 
@@ -159,6 +164,68 @@ class KafkaStaticConsumer(_Consumer):
         super().__init__(settings, settings.follower(group, eof=False))
         self._assigned = sorted(partitions)
         self._owned = set(self._assigned)
+
+
+class KafkaPackedConsumer(KafkaStaticConsumer):
+    """A static consumer whose blocks have their keys and values as `PackedBytes`, fetched by a client of its own.
+
+    The client of confluent-kafka keeps the offsets of the group. Making one raises ImportError where `kafka_native`
+    cannot be used.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str, partitions: Iterable[TopicPartition]) -> None:
+        from rheostat.streams.engine.kafka_native import NativeConsumer
+
+        super().__init__(settings, group, partitions)
+        self._native = NativeConsumer(settings.follower(group, eof=False))
+
+    def rewind(self, offsets: Mapping[TopicPartition, int | None]) -> None:
+        """Deliver again from these offsets; partitions no longer owned are ignored."""
+        again = {tp: offset or 0 for tp, offset in offsets.items() if tp in self._started}
+        if again:
+            self._native.unassign(map(self._named, again))
+            self._native.assign({self._named(tp): offset for tp, offset in again.items()})
+            self._started.update(again)
+
+    def lag(self) -> int:
+        """Return how many offsets the owned partitions are behind the end of the log, as last known."""
+        return sum(max(0, self._native.high(self._named(tp)) - at) for tp, at in self._started.items())
+
+    def close(self) -> None:
+        """Release everything. Idempotent."""
+        if not self._closed:
+            self._native.close()
+        super().close()
+
+    def _take(self, records_max: int, timeout_ms: int) -> list[Block]:
+        # What the group's client has to say: an error that does not pass, or a line for the log.
+        super()._take(1, 0)
+        runs, events = self._native.take(records_max, timeout_ms, self._gather_ms)
+        for event in events:
+            if not isinstance(translated := translate(event.error, "consume"), Retryable):
+                raise translated
+        return [self._block(run) for run in runs]
+
+    def _block(self, run: Run) -> Block:
+        at = TopicPartition(run.at.topic[len(self._prefix) :], run.at.partition)
+        offsets = run.offsets.tolist()
+        if at in self._started:
+            self._started[at] = offsets[-1] + 1
+        return Block(*at, offsets, run.keys, run.values, run.timestamps_ms.tolist(), run.headers)
+
+    def _begin(self, positions: list[ck.TopicPartition]) -> None:
+        self._native.assign({TopicPartition(tp.topic, tp.partition): tp.offset for tp in positions})
+
+    def _named(self, tp: TopicPartition) -> TopicPartition:
+        return TopicPartition(self._prefix + tp.topic, tp.partition)
+
+
+def static_consumer(settings: KafkaSettings, group: str, partitions: Sequence[TopicPartition]) -> KafkaStaticConsumer:
+    """Own partitions; their blocks are packed where that can be done."""
+    try:
+        return KafkaPackedConsumer(settings, group, partitions)
+    except ImportError:
+        return KafkaStaticConsumer(settings, group, partitions)
 
 
 class KafkaGroupConsumer(_Consumer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -81,6 +81,12 @@ class Clients:
 @pytest.fixture
 def clients(broker: Broker, stack: ExitStack) -> Clients:
     return Clients(broker, stack)
+
+
+@pytest.fixture(params=["group", "static"])
+def open_member(request: pytest.FixtureRequest, clients: Clients) -> Callable[[], Member]:
+    """Either kind of consumer of "in": both deliver by the same laws."""
+    return clients.member if request.param == "group" else clients.static
 
 
 # Topics
@@ -355,9 +361,9 @@ def test_groups_do_not_share_positions(broker: Broker, clients: Clients) -> None
 # Delivery
 
 
-def test_an_assigned_partition_delivers_nothing_before_start(broker: Broker, clients: Clients) -> None:
+def test_an_assigned_partition_delivers_nothing_before_start(broker: Broker, open_member: Callable[[], Member]) -> None:
     publish(broker, "in", 0, [b"a", b"b", b"c"])
-    consumer = clients.member().consumer
+    consumer = open_member().consumer
     assigned: list[TopicPartition] = []
 
     def all_assigned() -> bool:
@@ -371,10 +377,12 @@ def test_an_assigned_partition_delivers_nothing_before_start(broker: Broker, cli
     assert Member(consumer).receive(2) == [b"b", b"c"]
 
 
-def test_poll_returns_at_most_what_was_asked_for_and_loses_nothing(broker: Broker, clients: Clients) -> None:
+def test_poll_returns_at_most_what_was_asked_for_and_loses_nothing(
+    broker: Broker, open_member: Callable[[], Member]
+) -> None:
     for partition in range(4):
         publish(broker, "in", partition, [b"%d" % i for i in range(5)])
-    member = clients.member()
+    member = open_member()
     await_ownership([member], lambda: len(member.owned) == 4)
     seen = [value for block in member.received for value in block.values]
 
@@ -388,10 +396,12 @@ def test_poll_returns_at_most_what_was_asked_for_and_loses_nothing(broker: Broke
     assert sorted(filter(None, seen)) == sorted([b"%d" % i for i in range(5)] * 4)
 
 
-def test_blocks_are_runs_of_one_partition_with_rising_offsets(broker: Broker, clients: Clients) -> None:
+def test_blocks_are_runs_of_one_partition_with_rising_offsets(
+    broker: Broker, open_member: Callable[[], Member]
+) -> None:
     for partition in range(4):
         publish(broker, "in", partition, [b"%d" % i for i in range(50)])
-    member = clients.member()
+    member = open_member()
     await_ownership([member], lambda: sum(map(len, member.received)) == 200)
     for block in member.received:
         assert list(block.offsets) == sorted(set(block.offsets))
@@ -401,9 +411,9 @@ def test_blocks_are_runs_of_one_partition_with_rising_offsets(broker: Broker, cl
         assert values_of(own) == [b"%d" % i for i in range(50)]
 
 
-def test_rewind_delivers_again_and_ignores_what_is_not_owned(broker: Broker, clients: Clients) -> None:
+def test_rewind_delivers_again_and_ignores_what_is_not_owned(broker: Broker, open_member: Callable[[], Member]) -> None:
     publish(broker, "in", 0, [b"a", b"b", b"c"])
-    member = clients.member()
+    member = open_member()
     assert member.receive(3) == [b"a", b"b", b"c"]
     member.consumer.rewind({IN0: 1, TopicPartition("elsewhere", 0): 0})
     assert member.receive(2) == [b"b", b"c"]
@@ -411,13 +421,15 @@ def test_rewind_delivers_again_and_ignores_what_is_not_owned(broker: Broker, cli
     assert member.receive(3) == [b"a", b"b", b"c"]
 
 
-def test_everything_about_a_record_survives(broker: Broker, clients: Clients) -> None:
+def test_everything_about_a_record_survives(
+    broker: Broker, clients: Clients, open_member: Callable[[], Member]
+) -> None:
     keys = [b"k", None, b""]
     values = [b"v", b"", None]
     times = [T0_MS, T0_MS - 5, T0_MS + 7]
     headers = [[("ce_id", b"1"), ("ce_id", b"\x00\xff")], None, [("empty", b"")]]
     commit(clients.producer(), OutBlock("in", 0, keys, values, times, headers))
-    member = clients.member()
+    member = open_member()
     (block,) = member.next_blocks()
     for read in (block, *broker.log().read("in", 0)):
         assert (list(read.keys), list(read.values), list(read.timestamps_ms)) == (keys, values, times)
@@ -453,9 +465,9 @@ def test_plain_producers_place_keys_by_murmur2_and_report_delivery(broker: Broke
         assert placed == [key for key in keys if partition_for(key, 4) == partition]
 
 
-def test_lag_counts_down_to_zero(broker: Broker, clients: Clients) -> None:
+def test_lag_counts_down_to_zero(broker: Broker, open_member: Callable[[], Member]) -> None:
     publish(broker, "in", 0, [b"%d" % i for i in range(10)])
-    member = clients.member()
+    member = open_member()
     member.receive(10)
     await_condition(lambda: not member.step() and member.consumer.lag() == 0, "no lag")
     publish(broker, "in", 0, [b"more"])
@@ -481,6 +493,16 @@ def test_a_static_consumer_owns_everything_and_resumes_where_it_committed(broker
     await_ownership([second], lambda: sum(map(len, second.received)) == 4)
     assert sorted(filter(None, values_of(second.received))) == [b"%d-b" % p for p in range(4)]
     assert second.consumer.committed([IN0]) == {IN0: Committed(1, "m0")}
+
+
+def test_a_static_consumer_delivers_the_same_where_librdkafka_cannot_be_called(
+    broker: Broker, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rheostat.streams.engine.kafka_native", None)
+    commit(clients.producer(), OutBlock("in", 0, [b"k", None], [b"v", None], [T0_MS, T0_MS + 1]))
+    (block,) = clients.static().next_blocks()
+    assert (list(block.keys), list(block.values)) == ([b"k", None], [b"v", None])
+    assert list(block.timestamps_ms) == [T0_MS, T0_MS + 1]
 
 
 # Reading without a group

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rheostat.streams.engine.block import Block
-from rheostat.streams.engine.packed import packed, since
+from rheostat.streams.engine.packed import PackedBytes, packed, since
 from rheostat.streams.engine.trim import skip_older
 
 Record = tuple[bytes | None, int]
@@ -16,6 +18,32 @@ RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=20), st.integers(0, 
 def block_of(records: Sequence[Record]) -> Block:
     values, times = [value for value, _ in records], [time for _, time in records]
     return Block("topic", 0, range(len(records)), [None] * len(records), values, times)
+
+
+def packed_bytes(values: Sequence[bytes | None]) -> PackedBytes:
+    ends = np.cumsum([len(value or b"") for value in values], dtype=np.int64)
+    absent = np.array([value is None for value in values], np.bool_)
+    return PackedBytes(np.frombuffer(b"".join(value or b"" for value in values), np.uint8), ends, absent)
+
+
+@given(st.lists(st.none() | st.binary(max_size=9), max_size=9), st.slices(9), st.slices(9))
+def test_packed_bytes_are_the_sequence_they_were_made_of(
+    values: list[bytes | None], part: slice, part_of_it: slice
+) -> None:
+    made = packed_bytes(values)
+    assert len(made) == len(values)
+    assert list(made) == values
+    assert list(made[part]) == values[part]
+    assert list(made[part][part_of_it]) == values[part][part_of_it]
+    assert [made[at] for at in range(-len(values), len(values))] == values * 2
+
+
+@given(RECORDS, st.slices(12))
+def test_a_block_of_packed_values_is_packed_as_one_of_a_list(records: list[Record], part: slice) -> None:
+    plain = block_of(records)
+    either = [replace(plain, values=values) for values in (plain.values[part], packed_bytes(plain.values)[part])]
+    of_list, of_packed = map(packed, either)
+    assert of_packed.values() == of_list.values()
 
 
 @given(RECORDS, st.integers(0, 12), st.integers(0, 12))
