@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import TopicSpec
-from rheostat.streams.engine.kafka_consumer import KafkaGroupConsumer, KafkaStaticConsumer, static_consumer
+from rheostat.streams.engine.kafka_consumer import KafkaGroupConsumer, KafkaStaticConsumer
 from rheostat.streams.engine.kafka_errors import translate
 from rheostat.streams.engine.kafka_log import KafkaLog, KafkaTailer, Offsets
 from rheostat.streams.engine.kafka_messages import Deadline, pause_briefly
@@ -98,7 +98,7 @@ class KafkaBroker:
 
     def static_consumer(self, group: str, topics: Sequence[str]) -> KafkaStaticConsumer:
         """Own all partitions of the topics, with offsets kept under `group`."""
-        return static_consumer(self._settings, group, self._offsets().all_of(topics))
+        return KafkaStaticConsumer(self._settings, group, self._offsets().all_of(topics))
 
     def transactional_producer(self, transactional_id: str) -> KafkaTransactionalProducer:
         """Register a producer; an older one with the same id is fenced and its open transaction aborted."""

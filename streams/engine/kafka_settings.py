@@ -71,17 +71,25 @@ class KafkaSettings:
         """Return settings for a group member; range co-partitions several topics, the other assignors do not.
 
         name: its client.id, by which it is found among the members; what is configured for all clients comes first.
-
-        Its topics fill all the time, so it makes at most some 65 fetches a second: a broker that answers every few
-        records at once spends more on the answers than on the records.
         """
-        named = {"client.id": self.prefix + name} if name else {}
-        settings = {**named, **self.reader(group, eof=False), "fetch.min.bytes": 65_536, **self.consumer_overrides}
+        settings = {**self._named(name), **self.reader(group, eof=False)}
         if self.protocol == "consumer":
             return {**settings, "group.protocol": "consumer", "group.remote.assignor": "range"}
         static = {} if self.instance_id is None else {"group.instance.id": self.prefix + self.instance_id}
         classic = {"partition.assignment.strategy": "range", "session.timeout.ms": 6_000}
         return {**classic, **settings, **static}
+
+    def fetcher(self, group: str, name: str = "") -> dict[str, object]:
+        """Return settings for the client that fetches for a member of a group.
+
+        Its topics fill all the time, so it makes at most some 65 fetches a second: a broker that answers every few
+        records at once spends more on the answers than on the records.
+        """
+        fewer = {"fetch.min.bytes": 65_536, **self.consumer_overrides}
+        return {**self._named(name), **self.reader(group, eof=False), **fewer}
+
+    def _named(self, name: str) -> dict[str, object]:
+        return {"client.id": self.prefix + name} if name else {}
 
     def producer(self) -> dict[str, object]:
         """Return settings for any producer: acknowledged by all replicas, keys placed as Java clients do."""
