@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for each in python3.11 python3.12 python3; do \
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
 	&& echo $$each && break; done)
-EXTRAS := worker,torch,serve,embedded,dev
+EXTRAS := worker,torch,serve,embedded,onnx,dev
 BROKER ?= embedded
 DATA ?=
 ARGS ?=
@@ -52,5 +52,5 @@ kafka: setup  ## a real single-node Kafka in the foreground, until Ctrl-C (needs
 	$(BIN)/python -m rheostat.streams.local.kafka $(ARGS)
 
 clean:  ## remove caches and build outputs; .venv stays
-	rm -rf build dist deploy/kafka/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist deploy/kafka/target tests/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find schemas streams learners tests -name __pycache__ -type d -prune -exec rm -rf {} +

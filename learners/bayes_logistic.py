@@ -18,7 +18,8 @@ from rheostat.learners.posterior import Posterior
 from rheostat.learners.predictors import PARAMETER_MAX
 from rheostat.learners.running_scale import RunningScale
 
-LEAST_ROWS = 8
+SHARE = 16
+"""A micro-batch has a row for every so many learned before it."""
 INTERCEPT_PRECISION = 0.01
 """The mean of all labels may be anything: a deviation of 10 in log-odds."""
 
@@ -71,7 +72,7 @@ class BayesLogistic:
     def __init__(self, schema: FeatureSchema, settings: BayesSettings | None = None) -> None:
         self._schema = schema
         self._settings = chosen = settings or BayesSettings()
-        self._pending = GrowingBatches(schema, min(LEAST_ROWS, chosen.batch_rows), chosen.batch_rows)
+        self._pending = GrowingBatches(schema, chosen.batch_rows, SHARE)
         self._scale = RunningScale(len(schema.numeric), chosen.signed_log, chosen.input_clip)
         self._odds = CategoryOdds.empty(schema, chosen.table_bits, chosen.pairs_max)
         self._basis = make_basis(

@@ -6,7 +6,7 @@ No Kafka, no clock and no files in this package. Arrays are numpy; a batch is co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -96,6 +96,15 @@ class Predictor(Protocol):
 
     def predict(self, batch: Batch) -> Floats:
         """Return the probability of a positive label, float64 (rows,)."""
+        ...
+
+
+@runtime_checkable
+class PredictsOne(Protocol):
+    """What a predictor that is faster with one row than a batch of one would be does besides."""
+
+    def predict_one(self, numeric: Sequence[float], categorical: Sequence[int]) -> float:
+        """Return what `predict` gives for one row of finite numbers and hashes (0 for a missing one), to rounding."""
         ...
 
 

@@ -35,18 +35,20 @@ class DeepSettings:
     """How the network is built and learns.
 
     task: see `rheostat.learners.tasks`. table_bits: the table has 2**table_bits rows that ids share by their hash, each
-    `dim` numbers. ids: who gets a row of his own besides; None: nobody. batch_rows: one step per this many rows.
-    memory: share of the sum of squared gradients kept at each step of Adagrad; below 1 it goes on following changes
-    for ever, 1 is Adagrad proper. weight_max: larger weights count as this. seed: of the first parameters.
-    memory_bytes_max: refuse to be built if the state takes more (see `state_bytes`). rewards: for that task alone.
+    `dim` numbers. ids: who gets a row of his own besides; None: nobody. batch_rows: the most rows of one step; the
+    first ones have 8, later ones more. memory_rows: in the sum that shortens Adagrad's steps, a squared gradient counts
+    1/e as much after so many more rows, so that it goes on following changes for ever; None: as much, which is Adagrad
+    proper. l2: pull towards 0, for every row learned. weight_max: larger weights count as this. seed: of the first
+    parameters. memory_bytes_max: refuse to be built if the state takes more (see `state_bytes`). rewards: for that task
+    alone.
     """
 
     table_bits: int = 16
     dim: int = 8
     hidden: int = 32
-    batch_rows: int = 64
+    batch_rows: int = 256
     learning_rate: float = 0.1
-    memory: float = 0.999
+    memory_rows: float | None = 64_000.0
     l2: float = 0.0
     signed_log: bool = True
     input_clip: float = 5.0
@@ -60,8 +62,8 @@ class DeepSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.table_bits <= 26 or self.dim < 1 or self.hidden < 1:
             raise ValueError("need table_bits in [0, 26], dim >= 1 and hidden >= 1")
-        if not self.learning_rate > 0.0 or not 0.0 < self.memory <= 1.0 or self.l2 < 0.0:
-            raise ValueError("need learning_rate > 0, memory in (0, 1] and l2 >= 0")
+        if not self.learning_rate > 0.0 or not (self.memory_rows is None or self.memory_rows > 0.0) or self.l2 < 0.0:
+            raise ValueError("need learning_rate > 0, memory_rows > 0 and l2 >= 0")
 
     @property
     def own_rows(self) -> int:
@@ -74,16 +76,10 @@ class DeepSettings:
         return self.own_rows + (1 << self.table_bits)
 
     def recorded(self) -> dict[str, object]:
-        """Return what a state depends on: it is recorded with it, and must be the same to go on from there.
-
-        Additions are left out where they are not used, so that states from before them are still taken.
-        """
-        told, plain = asdict(self), asdict(DeepSettings())
+        """Return what a state depends on: it is recorded with it, and must be the same to go on from there."""
+        told = asdict(self)
         del told["memory_bytes_max"]
-        return {name: value for name, value in told.items() if name not in _ADDED or value != plain[name]}
-
-
-_ADDED = ("task", "rewards", "ids")
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ class ModuleSettings:
     `rheostat.learners.tasks`. category_rows: categories are given as their hash's place among so many, 0 for a missing
     one. optimiser, parameters: one of `module_step.OPTIMISERS`, and its arguments. gradient_norm_max: a longer gradient
     is shortened to this. device: "auto" is CUDA where it is present, and the CPU elsewhere; it is no part of a state.
-    batch_rows, weight_max, signed_log, input_clip, seed: as of `DeepSettings`.
+    batch_rows: one step per this many rows. weight_max, signed_log, input_clip, seed: as of `DeepSettings`.
     """
 
     builder: str
@@ -138,7 +134,8 @@ def check_settings_for(schema: FeatureSchema, settings: DeepSettings, dense: int
 def state_bytes(settings: DeepSettings, dense: int) -> int:
     """Return how many bytes the table, the layers of `dense` numbers, the optimiser and the ids take, and no more ever.
 
-    A snapshot, while it is being written, takes about as much again, and so does what a learner publishes a delta from.
+    A step needs a little more while it is made, by its rows. A snapshot, while it is being written, takes about as much
+    again, and so does what a learner publishes a delta from.
     """
     table = settings.table_rows * (2 * 4 * settings.dim + 1)
     return table + 2 * 4 * dense + (0 if settings.ids is None else settings.ids.memory_bytes)

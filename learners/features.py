@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,7 +69,9 @@ def hash_columns(schema: FeatureSchema, columns: Sequence[Sequence[str | None]],
     for index, (name, column) in enumerate(zip(schema.categorical, columns, strict=True)):
         if len(column) != rows:
             raise ValueError(f"categorical feature {name!r}: {len(column)} values for {rows} rows")
-        hashes[:, index] = np.fromiter(map(hash_value, repeat(name.removesuffix(SECOND)), column), np.uint64, rows)
+        feature = name.removesuffix(SECOND)
+        known = {value: hash_value(feature, value) for value in set(column)}
+        hashes[:, index] = np.fromiter(map(known.__getitem__, column), np.uint64, rows)
     return hashes
 
 

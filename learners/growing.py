@@ -10,49 +10,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, FeatureSchema, Tensors
-from rheostat.learners.features import check_batch, select
+from rheostat.learners.features import check_batch, no_context, select
 from rheostat.learners.layout import take
 from rheostat.learners.rows import copied, empty, joined, row_tensors, take_rows
 
-SHARE = 16
-"""A micro-batch has a row for every so many that were cut before it: what is known changes little within it."""
+LEAST_ROWS = 8
+"""Of the first micro-batches, where so many are allowed."""
 
 
 class GrowingBatches:
     """Rows waiting for their micro-batch to be full, in order of arrival.
 
-    The next micro-batch has 1/`SHARE` as many rows as were given out before, at least `least` and at most `most`. So
-    where it is cut depends on the order of rows and on `drain` alone. Rows of weight 0 are dropped on arrival.
+    The next micro-batch has a row for every `share` that were given out before, so that what is known changes little
+    within it; at least `LEAST_ROWS` and at most `most`. So where it is cut depends on the order of rows and on `drain`
+    alone. Rows of weight 0 are dropped on arrival. With `context` every micro-batch has one, and it is kept with
+    waiting rows; without, it is dropped.
     """
 
-    def __init__(self, schema: FeatureSchema, least: int, most: int) -> None:
-        if not 1 <= least <= most:
-            raise ValueError(f"a micro-batch has at least 1 row and at most {most}, got {least} for the least")
+    def __init__(self, schema: FeatureSchema, most: int, share: int, *, context: bool = False) -> None:
+        if most < 1:
+            raise ValueError(f"batch_rows must be at least 1, got {most}")
         self._schema = schema
-        self._least = least
         self._most = most
+        self._share = share
+        self._context = context
         self._given = 0
-        self._pending = empty(schema)
+        self._pending = empty(schema, context=context)
 
     @property
     def next_rows(self) -> int:
         """How many rows the next micro-batch will have."""
-        return min(max(self._given // SHARE, self._least), self._most)
+        return min(max(self._given // self._share, LEAST_ROWS), self._most)
 
     def add(self, batch: Batch) -> Iterator[Batch]:
         """Yield the micro-batches that became full; the caller must exhaust this before the next call."""
         check_batch(self._schema, batch)
+        if (batch.context is not None) is not self._context:
+            batch = replace(batch, context=no_context(len(batch)) if self._context else None)
         seen = batch.weight > 0.0
         rows = batch if seen.all() else select(batch, seen)
         rows = joined(self._pending, rows) if len(self._pending) else rows
         cuts = self._cuts(len(rows))
-        self._pending = copied(replace(select(rows, slice(cuts[-1], None)), context=None))
+        self._pending = copied(select(rows, slice(cuts[-1], None)))
         for start, end in pairwise(cuts):
             yield select(rows, slice(start, end))
 
     def drain(self) -> Iterator[Batch]:
         """Yield what is waiting as one last, smaller micro-batch, if there is any."""
-        waiting, self._pending = self._pending, empty(self._schema)
+        waiting, self._pending = self._pending, empty(self._schema, context=self._context)
         self._given += len(waiting)
         if len(waiting):
             yield waiting
@@ -64,7 +69,8 @@ class GrowingBatches:
     def restore(self, tensors: Tensors) -> None:
         """Take over what `tensors` gave; ValueError if it does not fit."""
         given = int(take(tensors, "pending.given", np.int64, (1,))[0])
-        self._pending, self._given = take_rows(tensors, "pending", self._schema), given
+        self._pending = take_rows(tensors, "pending", self._schema, context=self._context)
+        self._given = given
 
     def _cuts(self, rows: int) -> list[int]:
         """Return where to cut so many rows, counting the full micro-batches between cuts as given out."""

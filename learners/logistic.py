@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats
@@ -29,3 +31,8 @@ def sigmoid(logits: Floats) -> Floats:
     result += 1.0
     result *= 0.5
     return result
+
+
+def sigmoid_one(logit: float) -> float:
+    """Return the same of one number."""
+    return (math.tanh(logit * 0.5) + 1.0) * 0.5

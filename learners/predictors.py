@@ -25,25 +25,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from rheostat.learners.bandits.served import LINEAR_BANDIT, bandit_predictor
 from rheostat.learners.bayes_served import BAYES_LOGISTIC, bayes_predictor
-from rheostat.learners.contract import Batch, FeatureSchema, Floats, Predictor, Tensors
-from rheostat.learners.features import check_batch
-from rheostat.learners.layout import take
-from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
+from rheostat.learners.contract import FeatureSchema, Predictor, Tensors
+from rheostat.learners.linear_served import linear_predictor
 from rheostat.learners.mlp import HASHED_MLP, MLP, mlp_predictor
 from rheostat.learners.river.exported import EXPORTED, RIVER, exported_predictor
-from rheostat.learners.scaling import Scale
 
 LINEAR = "linear/1"
 TORCH_MODULE = "torch-module/1"
 
 PARAMETER_MAX = 1e6
 """A step that makes a larger parameter is an explosion; below it no score can overflow."""
-
-_BINS_MAX = 1 << 16
 
 
 def predictor(
@@ -97,31 +90,3 @@ def _module_predictor(
 
 def _copied(tensors: Tensors) -> Tensors:
     return {name: tensor.copy() for name, tensor in tensors.items()}
-
-
-class LinearPredictor:
-    """Logistic regression over scaled inputs."""
-
-    def __init__(self, schema: FeatureSchema, bins: int, scale: Scale, weights: Floats, intercept: float) -> None:
-        self._schema = schema
-        self._bins = bins
-        self._scale = scale
-        self._weights = weights
-        self._intercept = intercept
-
-    def predict(self, batch: Batch) -> Floats:
-        """Return the probability of a positive label, float64 (rows,)."""
-        check_batch(self._schema, batch)
-        scaled = self._scale.apply(one_hot(batch, self._bins))
-        return sigmoid(scaled @ self._weights + self._intercept)
-
-
-def linear_predictor(schema: FeatureSchema, tensors: Tensors) -> LinearPredictor:
-    """Return a predictor of kind linear/1 on these very arrays; ValueError if they do not fit the schema."""
-    bins = int(take(tensors, "bins", np.uint64, (1,))[0])
-    if not 1 <= bins <= _BINS_MAX:
-        raise ValueError(f"tensor 'bins' must be in [1, {_BINS_MAX}], is {bins}")
-    columns = linear_columns(schema, bins)
-    weights = take(tensors, "weights", np.float64, (columns,))
-    intercept = float(take(tensors, "intercept", np.float64, (1,))[0])
-    return LinearPredictor(schema, bins, Scale.from_tensors(tensors, columns), weights, intercept)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import copysign, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,20 @@ class Scale:
         np.multiply(shaped, self.factor, out=shaped)
         np.minimum(shaped, self.clip, out=shaped)
         return np.maximum(shaped, -self.clip, out=shaped)
+
+    def apply_one(self, inputs: Sequence[float]) -> list[float]:
+        """Return what `apply` gives for one row of finite numbers, to rounding."""
+        if self.signed_log:
+            shaped = [log1p(each) if each >= 0.0 else -log1p(-each) for each in inputs]
+        else:
+            shaped = [each if -INPUT_MAX <= each <= INPUT_MAX else copysign(INPUT_MAX, each) for each in inputs]
+        clip, rows = self.clip, zip(shaped, self.mean.tolist(), self.factor.tolist(), strict=True)
+        scaled = [(each - mean) * factor for each, mean, factor in rows]
+        return [each if -clip <= each <= clip else copysign(clip, each) for each in scaled]
+
+    def of(self, columns: slice) -> Scale:
+        """Return the scale of some of the columns."""
+        return Scale(self.mean[columns], self.factor[columns], self.signed_log, self.clip)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the scale as named arrays, part of a model's parameters."""

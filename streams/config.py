@@ -29,6 +29,7 @@ from rheostat.streams.intake.settings import BurstSettings, WeightSettings
 from rheostat.streams.intake.sources import SourceSettings
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.monitor.settings import MonitorSettings
+from rheostat.streams.serving.fallback import Fallback
 from rheostat.streams.watch.settings import WatchSettings
 
 ENVIRONMENT_PREFIX = "RHEOSTAT_"
@@ -98,7 +99,10 @@ class LearnConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig:
-    """The HTTP server."""
+    """The HTTP server. drain_ms: how long it goes on answering, as not ready, after it was told to end.
+
+    fallbacks: tables `[serve.fallbacks.MODEL]`, what is answered when the model's version has become too old.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -107,7 +111,12 @@ class ServeConfig:
     status_interval_ms: int = 5_000
     prediction_queue_max: int = 100_000
     prediction_ttl_ms: int = 30 * 60_000
+    drain_ms: int = 1_000
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     api_keys_file: str | None = None
+
+    def __post_init__(self) -> None:
+        _in_range("serve.drain_ms", self.drain_ms, 0, 300_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,7 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model: which learner, on which features. `batch_rows`: rows of one step; None: the learner's own default.
+    """One model: which learner, on which features. `batch_rows`: the most rows of one step; None: the learner's own.
 
     timescales, replay, anchor: tables of what protects it from fads and from forgetting, each none where it is not set.
     reweighting: table of what rows count by how they were chosen and where they come from, none where it is not set.

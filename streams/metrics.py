@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -18,6 +19,7 @@ from rheostat.streams.conservation import OUTCOMES
 from rheostat.streams.join.books import FEEDBACK_FATES, PREDICTION_FATES
 from rheostat.streams.models.refusal import CHECKS
 
+Metric = TypeVar("Metric", Counter, Histogram)
 PREFIX = "rheostat_"
 OTHER = "other"
 INTAKE_FATES = OUTCOMES
@@ -141,6 +143,11 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("follower_refused_updates_total", "Updates refused; the last good version stayed.", "model", "reason"),
     _counter("follower_swaps_total", "Times another version was taken into use.", "model"),
     _counter("serve_predictions_total", "Predictions answered.", "model"),
+    _counter(
+        "serve_fallback_predictions_total",
+        "Those of them that a fallback answered.",
+        "model",
+    ),
     _counter("serve_dropped_predictions_total", "Predictions answered but not logged: the queue was full."),
     _counter("serve_http_requests_total", "Requests answered.", "route", "status"),
     _histogram("serve_http_request_seconds", "Time to answer a request.", _FAST, "route"),
@@ -212,6 +219,7 @@ class Metrics:
     follower_refused_updates_total: Counter
     follower_swaps_total: Counter
     serve_predictions_total: Counter
+    serve_fallback_predictions_total: Counter
     serve_dropped_predictions_total: Counter
     serve_http_requests_total: Counter
     serve_http_request_seconds: Histogram
@@ -229,6 +237,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         for definition in METRICS:
             setattr(self, definition.name, _build(definition, registry))
+        # For what is counted with every request: looking a series up takes longer than counting in it.
+        self._series = lru_cache(maxsize=1_024)(_series)
 
     def declare(self, part: Literal["learn", "follower", "serve", "monitor"], model: str) -> None:
         """Create a model's counters at 0. Prometheus sees no increase in a series that first appears at 1."""
@@ -242,11 +252,17 @@ class Metrics:
         """Count a refused update; a reason that is not one of refusal.CHECKS is counted as `other`."""
         self.follower_refused_updates_total.labels(model, _closed(reason, CHECKS)).inc()
 
+    def serve_answered(self, model: str, count: int, *, fallback: bool) -> None:
+        """Count answered predictions, those for which a fallback answered once more."""
+        self._series(self.serve_predictions_total, model).inc(count)
+        if fallback:
+            self.serve_fallback_predictions_total.labels(model).inc(count)
+
     def http_answered(self, route: str, status: str, seconds: float) -> None:
         """Count an answered request; paths and statuses that are not in the tuples count as `other`."""
         known = _closed(route, ROUTES)
-        self.serve_http_requests_total.labels(known, _closed(status, STATUSES)).inc()
-        self.serve_http_request_seconds.labels(known).observe(seconds)
+        self._series(self.serve_http_requests_total, known, _closed(status, STATUSES)).inc()
+        self._series(self.serve_http_request_seconds, known).observe(seconds)
 
     def gateway_answered(self, route: str, status: str) -> None:
         """Count a request that the gateway answered, by the same closed sets."""
@@ -317,6 +333,10 @@ class MetricsServer:
 def serve_metrics(port: int, registry: CollectorRegistry) -> MetricsServer:
     """Serve /metrics on the loopback address; reach it from elsewhere through an agent or a sidecar."""
     return MetricsServer(port, registry)
+
+
+def _series(metric: Metric, *labels: str) -> Metric:
+    return metric.labels(*labels)
 
 
 def _closed(value: str, allowed: Collection[str]) -> str:

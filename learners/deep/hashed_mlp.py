@@ -7,25 +7,26 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
 from rheostat.learners.deep.fisher import fisher_diagonal
-from rheostat.learners.deep.losses import loss_of
-from rheostat.learners.deep.network import DENSE, Shape, first_parameters, forward
-from rheostat.learners.deep.tensors import copied, one_thread, single, taken, window
+from rheostat.learners.deep.losses import loss_gradient
+from rheostat.learners.deep.network import Passes, Shape, first_parameters
+from rheostat.learners.deep.table_step import descend, embed
+from rheostat.learners.deep.tensors import one_thread
 from rheostat.learners.deep_settings import DeepSettings, check_settings_for
 from rheostat.learners.features import check_batch
+from rheostat.learners.growing import GrowingBatches
 from rheostat.learners.idadmission import IdTable
-from rheostat.learners.idtable import Ids
+from rheostat.learners.idtable import Ids, Rows
 from rheostat.learners.layout import check_settings, settings_tensor, take
-from rheostat.learners.microbatch import MicroBatcher
 from rheostat.learners.mlp import (
     HASHED_MLP,
     MLP,
     ChoicePredictor,
     Network,
     PairPredictor,
+    Singles,
     table_rows,
     task_predictor,
 )
@@ -33,16 +34,19 @@ from rheostat.learners.predictors import PARAMETER_MAX
 from rheostat.learners.running_scale import RunningScale
 from rheostat.learners.tasks import ACTION_TASKS, candidates, halves, teachable
 
-_EPSILON = 1e-8
+SHARE = 64
+"""A micro-batch has a row for every so many learned before it: gradients need many small steps at first."""
 
 
 class HashedMLP:
     """One hidden layer over embeddings and numbers, learned by Adagrad; only touched rows of the table are updated.
 
-    A row of weight w has its gradient multiplied by w; the mean of a micro-batch is taken over rows, and weight 0 is
-    not seen at all; nor is a row without an action, where the task needs one. Deterministic: one thread, seeded first
-    parameters, no random numbers afterwards. A step after which parameters are not finite, or their norm is above
-    `PARAMETER_MAX`, is undone and counted.
+    Torch makes the products of a step; `network.Passes` orders them, forward and back, without autograd, and what is
+    done to single rows of the table is compiled (`table_step`). A step goes by the sum of its rows' gradients, not by
+    their mean: then sums of squares are comparable between micro-batches of different sizes. A row of weight w has its
+    gradient multiplied by w; weight 0 is not seen at all, nor is a row without an action, where the task needs one.
+    Deterministic: one thread, seeded first parameters, no random numbers afterwards. A step after which parameters are
+    not finite, or their norm is above `PARAMETER_MAX`, is not made, and counted.
 
     An id that gets a row of the table for itself starts from the one it shared until then. The kind is hashed-mlp/1 for
     one output on shared rows, else hashed-mlp/2.
@@ -55,13 +59,16 @@ class HashedMLP:
         self._shape = Shape.of(schema, settings)
         check_settings_for(schema, settings, sum(self._shape.dense))
         single_schema = halves(schema) if settings.task == "pairwise" else schema
-        self._pending = MicroBatcher(schema, settings.batch_rows, context=self.needs_context)
+        self._pending = GrowingBatches(schema, settings.batch_rows, SHARE, context=self.needs_context)
         self._scale = RunningScale(len(single_schema.numeric), settings.signed_log, settings.input_clip)
-        self._loss_of = loss_of(settings.task, settings.rewards)
+        self._loss_gradient = loss_gradient(settings.task, settings.rewards)
         self._ids = None if settings.ids is None else IdTable(settings.ids)
-        self._table, self._dense = first_parameters(self._shape, settings.table_rows, settings.seed)
-        self._table_squares = torch.zeros_like(self._table)
-        self._dense_squares = torch.zeros_like(self._dense)
+        table, dense = first_parameters(self._shape, settings.table_rows, settings.seed)
+        # Torch's products work in the memory of these arrays, which it aligns: sums in one order need that, too.
+        self._tensors = dense, torch.zeros_like(dense)
+        self._table, self._dense, self._dense_gradient = table.numpy(), dense.numpy(), self._tensors[1].numpy()
+        self._table_squares, self._dense_squares = np.zeros_like(self._table), np.zeros_like(self._dense)
+        self._passes = Passes(self._shape, *self._tensors, 0)
         self._touched = np.zeros(settings.table_rows, np.bool_)
         self._learned_rows = self._steps = self._undone = 0
 
@@ -83,11 +90,11 @@ class HashedMLP:
 
     @property
     def steps_undone(self) -> int:
-        """How many steps were undone because a parameter exploded."""
+        """How many steps were not made because a parameter exploded."""
         return self._undone
 
     def learn(self, batch: Batch) -> None:
-        """Learn from rows, in order; a step is made whenever `batch_rows` rows are there.
+        """Learn from rows, in order; a step is made whenever a micro-batch is full.
 
         Raises ValueError for a batch without a context where the task is about actions.
         """
@@ -122,8 +129,7 @@ class HashedMLP:
         return answers.values(numeric, categorical)
 
     def _network(self) -> Network:
-        weight, bias, output, output_bias, _ = map(window, self._shape.parts(self._dense))
-        return Network(self._scale.frozen(), window(self._table), self._keys, weight, bias, output, output_bias)
+        return Network(self._scale.frozen(), self._table, self._keys, *self._shape.parts(self._dense).values())
 
     @property
     def _keys(self) -> Ids:
@@ -137,29 +143,27 @@ class HashedMLP:
 
     def parameters(self) -> Tensors:
         """Return what `predictors.predictor` needs for this kind."""
-        # A step makes a new vector of the dense ones, so what is given away of the old one stays as it is.
-        dense = dict(zip(DENSE, map(window, self._shape.parts(self._dense)), strict=False))
-        found = {"table": window(self._table), **dense, **self._scale.frozen().tensors()}
+        dense = self._shape.parts(self._dense.copy())
+        found = {"table": _window(self._table), **dense, **self._scale.frozen().tensors()}
         if self._ids is not None:
-            keys = self._ids.keys.view()
-            keys.flags.writeable = False
-            found["ids.keys"] = keys
+            found["ids.keys"] = _window(self._ids.keys)
         if self.kind == MLP:
             found["task"] = np.frombuffer(self._settings.task.encode(), np.uint8).copy()
         return found
 
     def learned(self) -> dict[str, NDArray[np.floating]]:
         """Return the parameters that learning moves, see `wrapping.Adjustable`."""
-        dense = zip(DENSE, self._shape.parts(self._dense), strict=False)
-        return {"table": copied(self._table), **{name: copied(part) for name, part in dense}}
+        return {"table": self._table.copy(), **self._shape.parts(self._dense.copy())}
 
     def adjust(self, learned: Tensors) -> None:
         """Take these for what was learned; the optimiser's state stays."""
-        table = taken(learned, "table", self._table)
-        parts = zip(DENSE, self._shape.parts(self._dense), strict=False)
-        self._dense = torch.cat([taken(learned, name, part).reshape(-1) for name, part in parts])
-        self._touched |= (table != self._table).any(dim=1).numpy()
-        self._table.copy_(table)
+        table = take(learned, "table", np.float32, self._table.shape)
+        own = self._shape.parts(self._dense)
+        given = {name: take(learned, name, np.float32, part.shape) for name, part in own.items()}
+        for name, part in own.items():
+            part[...] = given[name]
+        self._touched |= (table != self._table).any(axis=1)
+        self._table[...] = table
 
     def fisher(self, batch: Batch) -> dict[str, NDArray[np.floating]]:
         """Return the diagonal of the Fisher information, see `anchor.KnowsFisher`; ValueError but for one output."""
@@ -170,10 +174,7 @@ class HashedMLP:
     def snapshot(self) -> Snapshot:
         """Return the full state, including rows that wait for their micro-batch."""
         tensors: Tensors = {
-            "table": copied(self._table),
-            "table.squares": copied(self._table_squares),
-            "dense": copied(self._dense),
-            "dense.squares": copied(self._dense_squares),
+            **{name: each.copy() for name, each in self._state().items()},
             "counters": np.array([self._learned_rows, self._steps, self._undone], np.int64),
             "settings": settings_tensor(self._settings.recorded()),
             **({} if self._ids is None else self._ids.tensors()),
@@ -193,75 +194,80 @@ class HashedMLP:
 
     def _take_over(self, tensors: Tensors) -> None:
         check_settings(tensors, self._settings.recorded())
-        self._table = taken(tensors, "table", self._table)
-        self._table_squares = taken(tensors, "table.squares", self._table)
-        self._dense = taken(tensors, "dense", self._dense)
-        self._dense_squares = taken(tensors, "dense.squares", self._dense)
+        for name, own in self._state().items():
+            own[...] = take(tensors, name, np.float32, own.shape)
         self._learned_rows, self._steps, self._undone = take(tensors, "counters", np.int64, (3,)).tolist()
         if self._ids is not None:
             self._ids.restore(tensors)
         self._scale.restore(tensors)
         self._pending.restore(tensors)
 
+    def _state(self) -> dict[str, Singles]:
+        return {
+            "table": self._table,
+            "table.squares": self._table_squares,
+            "dense": self._dense,
+            "dense.squares": self._dense_squares,
+        }
+
     def _step(self, batch: Batch) -> None:
         self._learned_rows += len(batch)
         shown = candidates(batch) if self._settings.task == "pairwise" else batch
-        scaled = self._scale.update(shown.numeric) if shown.numeric.shape[1] else shown.numeric
-        rows, places = np.unique(self._rows(batch, shown.categorical), return_inverse=True)
-        index = torch.from_numpy(rows)
-        # One vector of all that may move makes one step instead of one for each parameter.
-        before = torch.cat([self._dense, self._table.index_select(0, index).view(-1)]).requires_grad_()
-        outputs = self._outputs(shown.categorical, scaled, before, torch.from_numpy(places.reshape(-1)))
-        loss = self._loss_of(outputs, batch, np.minimum(batch.weight, self._settings.weight_max))
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert before.grad is not None
-        self._descend(index, before.detach(), before.grad)
+        rows, numbers = self._rows(batch, shown.categorical), shown.numeric.shape[1]
+        if self._passes.rows != len(shown):
+            self._passes = Passes(self._shape, *self._tensors, len(shown))
+        if numbers:
+            self._passes.inputs[:, :numbers] = self._scale.update(shown.numeric)
+        embed(self._table, rows, self._passes.inputs, numbers)
+        weight = np.minimum(batch.weight, self._settings.weight_max)
+        with np.errstate(all="ignore"):
+            self._passes.backward(self._loss_gradient(self._passes.forward(), batch, weight))
+        self._descend(rows, len(batch))
 
-    def _rows(self, batch: Batch, categorical: Ids) -> NDArray[np.int64]:
-        """Return the row of the table for every hash, and let ids in that were seen often enough."""
-        if self._ids is None:
-            return table_rows(categorical, len(self._table))
-        by_time = self._settings.ids is not None and self._settings.ids.expire_after_ms is not None
-        now = int(batch.context.occurred_at_ms.max()) if by_time and batch.context is not None else self._learned_rows
-        own, given = self._ids.see(categorical.reshape(-1), now)
-        if len(given):
-            self._start(given)
-        others = self._settings.own_rows + table_rows(categorical.reshape(-1), 1 << self._settings.table_bits)
-        return np.where(own >= 0, own, others)
+    def _rows(self, batch: Batch, categorical: Ids) -> Rows:
+        """Return the row of the table for every hash, -1 for a missing one, and let ids in that were seen enough."""
+        hashes = categorical.reshape(-1)
+        rows = self._settings.own_rows + table_rows(hashes, 1 << self._settings.table_bits)
+        if self._ids is not None:
+            by_time = self._settings.ids is not None and self._settings.ids.expire_after_ms is not None
+            now = (
+                int(batch.context.occurred_at_ms.max()) if by_time and batch.context is not None else self._learned_rows
+            )
+            own, given = self._ids.see(hashes, now)
+            if len(given):
+                self._start(given)
+            rows = np.where(own >= 0, own, rows)
+        rows[hashes == 0] = -1
+        return rows
 
-    def _start(self, given: NDArray[np.int64]) -> None:
+    def _start(self, given: Rows) -> None:
         """Let rows that were just given to ids start where those shared one with others."""
         shared = self._settings.own_rows + table_rows(self._keys[given], 1 << self._settings.table_bits)
-        index = torch.from_numpy(given)
-        self._table.index_copy_(0, index, self._table.index_select(0, torch.from_numpy(shared)))
-        self._table_squares.index_fill_(0, index, 0.0)
+        self._table[given] = self._table[shared]
+        self._table_squares[given] = 0.0
         self._touched[given] = True
 
-    def _outputs(self, categorical: Ids, scaled: Floats, parameters: Tensor, places: Tensor) -> Tensor:
-        *dense, vectors = self._shape.parts(parameters)
-        inputs = single(scaled)
-        if categorical.shape[1]:
-            # As an embedding would do, which takes three times as long to go back through.
-            embedded = vectors.index_select(0, places)
-            if not (present := categorical != 0).all():
-                embedded = embedded * torch.from_numpy(present).view(-1, 1)
-            inputs = torch.cat([inputs, embedded.view(len(categorical), -1)], dim=1)
-        return forward(inputs, *dense)
+    def _descend(self, rows: Rows, learned: int) -> None:
+        """Make a step, and count it."""
+        rate, memory_rows, l2 = self._settings.learning_rate, self._settings.memory_rows, self._settings.l2
+        keep = 1.0 if memory_rows is None else math.exp(-learned / memory_rows)
+        made = descend(
+            self._dense[None],
+            self._dense_squares[None],
+            self._table,
+            self._table_squares,
+            self._dense_gradient[None],
+            rows,
+            self._passes.of_embedded.reshape(-1, self._settings.dim),
+            np.array([rate, keep, l2 * learned], np.float32),
+            PARAMETER_MAX,
+            self._touched,
+        )
+        self._steps, self._undone = self._steps + made, self._undone + (not made)
 
-    def _descend(self, index: Tensor, before: Tensor, gradient: Tensor) -> None:
-        """Make a step of Adagrad, unless it leads to a parameter that is not finite."""
-        squares = torch.cat([self._dense_squares, self._table_squares.index_select(0, index).view(-1)])
-        if self._settings.l2:
-            gradient = gradient.add(before, alpha=self._settings.l2)
-        squares.mul_(self._settings.memory).addcmul_(gradient, gradient)
-        moved = before.addcdiv(gradient, squares.sqrt().add_(_EPSILON), value=-self._settings.learning_rate)
-        # A norm is NaN or infinite if one of its terms is, and NaN passes no comparison.
-        if not (float(moved.norm()) <= PARAMETER_MAX and math.isfinite(float(squares.sum()))):
-            self._undone += 1
-            return
-        self._dense, table = moved.tensor_split([self._dense.numel()])
-        self._dense_squares, table_squares = squares.tensor_split([self._dense.numel()])
-        self._table.index_copy_(0, index, table.view(-1, self._settings.dim))
-        self._table_squares.index_copy_(0, index, table_squares.view(-1, self._settings.dim))
-        self._touched[index.numpy()] = True
-        self._steps += 1
+
+def _window(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a read-only view that goes on changing with the array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

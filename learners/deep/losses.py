@@ -1,64 +1,68 @@
-"""The loss of a micro-batch for each task, from what a network gives for its rows."""
+"""How the loss of a micro-batch changes with what a network gives for its rows, for each task: in closed form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
+from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, Floats
-from rheostat.learners.deep.tensors import single
 from rheostat.learners.deep_settings import RewardSettings
 from rheostat.learners.importance import importance_weights
+from rheostat.learners.logistic import sigmoid
+from rheostat.learners.mlp import softmax
 from rheostat.learners.tasks import Task
 
-Loss = Callable[[Tensor, Batch, Floats], Tensor]
-"""Takes outputs, the batch and the weights (rows,); returns the mean over rows of weight times loss.
+LossGradient = Callable[[Floats, Batch, Floats], Floats]
+"""Takes outputs, the batch and the weights (rows,); returns the gradient of the sum over rows of weight times loss.
 
-Outputs are (rows,), for pairs (2 * rows,) as `tasks.candidates` orders them, for tasks with actions (rows, actions);
-every row of those has an action.
+It is by the outputs and has their shape: (rows,), for pairs (2 * rows,) as `tasks.candidates` orders them, for tasks
+with actions (rows, actions); every row of those has an action.
 """
 
 
-def loss_of(task: Task, rewards: RewardSettings) -> Loss:
-    """Return the loss of a task."""
+def loss_gradient(task: Task, rewards: RewardSettings) -> LossGradient:
+    """Return the gradient of a task's loss."""
     if task == "rewards":
         return lambda outputs, batch, weight: _rewards(outputs, batch, weight, rewards)
     return {"binary": _binary, "regression": _regression, "pairwise": _pairwise, "classes": _classes}[task]
 
 
-def _binary(outputs: Tensor, batch: Batch, weight: Floats) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(outputs, single(batch.label), single(weight))
+def _binary(outputs: Floats, batch: Batch, weight: Floats) -> Floats:
+    """Cross entropy."""
+    return weight * (sigmoid(outputs) - batch.label)
 
 
-def _regression(outputs: Tensor, batch: Batch, weight: Floats) -> Tensor:
-    error = torch.sigmoid(outputs) - single(batch.label)
-    return (single(weight) * error * error).mean()
+def _regression(outputs: Floats, batch: Batch, weight: Floats) -> Floats:
+    """Squared error."""
+    expected = sigmoid(outputs)
+    return 2.0 * weight * (expected - batch.label) * expected * (1.0 - expected)
 
 
-def _pairwise(outputs: Tensor, batch: Batch, weight: Floats) -> Tensor:
-    first, second = outputs.tensor_split(2)
-    return _binary(first - second, batch, weight)
+def _pairwise(outputs: Floats, batch: Batch, weight: Floats) -> Floats:
+    first, second = np.split(outputs, 2)
+    of_first = _binary(first - second, batch, weight)
+    return np.concatenate([of_first, -of_first])
 
 
-def _classes(outputs: Tensor, batch: Batch, weight: Floats) -> Tensor:
+def _classes(outputs: Floats, batch: Batch, weight: Floats) -> Floats:
     """-log p of a class that was right, -log(1 - p) of one that was wrong: then any other was right."""
-    action = _actions(batch)
-    total = outputs.logsumexp(dim=1)
-    right = total - outputs.gather(1, action).view(-1)
-    wrong = total - outputs.scatter(1, action, -torch.inf).logsumexp(dim=1)
-    label = single(batch.label)
-    return (single(weight) * (label * right + (1.0 - label) * wrong)).mean()
+    rows, action = np.arange(len(outputs)), _actions(batch)
+    others = outputs.copy()
+    others[rows, action] = -np.inf
+    target = (1.0 - batch.label)[:, None] * softmax(others)
+    target[rows, action] = batch.label
+    return weight[:, None] * (softmax(outputs) - target)
 
 
-def _rewards(outputs: Tensor, batch: Batch, weight: Floats, settings: RewardSettings) -> Tensor:
+def _rewards(outputs: Floats, batch: Batch, weight: Floats, settings: RewardSettings) -> Floats:
     """Only the output of the chosen action has a loss."""
-    of_chosen = outputs.gather(1, _actions(batch)).view(-1)
-    loss = _binary if settings.loss == "log" else _regression
-    return loss(of_chosen, batch, reward_weights(batch, weight, settings))
+    rows, action = np.arange(len(outputs)), _actions(batch)
+    of_chosen = _binary if settings.loss == "log" else _regression
+    found = np.zeros_like(outputs)
+    found[rows, action] = of_chosen(outputs[rows, action], batch, reward_weights(batch, weight, settings))
+    return found
 
 
 def reward_weights(batch: Batch, weight: Floats, settings: RewardSettings) -> Floats:
@@ -69,6 +73,6 @@ def reward_weights(batch: Batch, weight: Floats, settings: RewardSettings) -> Fl
     return weights * (weight.sum() / weights.sum()) if settings.self_normalised else weights
 
 
-def _actions(batch: Batch) -> Tensor:
+def _actions(batch: Batch) -> NDArray[np.int64]:
     assert batch.context is not None
-    return torch.from_numpy(batch.context.action.copy()).view(-1, 1)
+    return batch.context.action

@@ -43,11 +43,14 @@ class Steps:
         except (TypeError, ValueError) as error:
             raise ValueError(f"optimiser {optimiser!r} with {dict(parameters)}: {error}") from error
 
-    def make(self, loss: Callable[[], Tensor]) -> bool:
-        """Make a step down the loss; return whether it was made, and not undone because something is not finite."""
+    def make(self, backward: Callable[[], None]) -> bool:
+        """Make a step by the gradient that `backward` leaves with the parameters; return whether it was made.
+
+        It is undone where something is not finite.
+        """
         before = {name: tensor.clone() for name, tensor in self.state().items()}
         self._optimiser.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
+        backward()
         if math.isfinite(float(clip_grad_norm_(self._module.parameters(), self._gradient_norm_max))):
             self._optimiser.step()
             if self._sound():

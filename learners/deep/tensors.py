@@ -7,34 +7,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from rheostat.learners.contract import Floats, Tensors
-from rheostat.learners.layout import take
+from rheostat.learners.contract import Floats
 
 
 def single(array: Floats) -> Tensor:
     """Return float32 numbers."""
     return torch.from_numpy(array.astype(np.float32))
-
-
-def window(tensor: Tensor) -> NDArray[np.float32]:
-    """Return a read-only view that goes on changing with the tensor."""
-    array: NDArray[np.float32] = tensor.numpy()
-    array.flags.writeable = False
-    return array
-
-
-def copied(tensor: Tensor) -> NDArray[np.float32]:
-    """Return a copy."""
-    array: NDArray[np.float32] = tensor.numpy().copy()
-    return array
-
-
-def taken(tensors: Tensors, name: str, like: Tensor) -> Tensor:
-    """Return a copy of the float32 tensor `name`; ValueError unless it is there, in the shape of `like`."""
-    return torch.from_numpy(take(tensors, name, np.float32, tuple(like.shape)).copy())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Predictor, Snapshot, Tensors
-from rheostat.learners.deep.losses import loss_of
+from rheostat.learners.deep.losses import loss_gradient
 from rheostat.learners.deep.module_step import Steps
 from rheostat.learners.deep.served import MODULE, MakeModule, ModuleOutputs, build_module, load_module, module_outputs
 from rheostat.learners.deep.tensors import one_thread
@@ -49,7 +49,7 @@ class TorchLearner:
         self._steps = Steps(self._module, settings.optimiser, settings.parameters, settings.gradient_norm_max)
         self._pending = MicroBatcher(schema, settings.batch_rows, context=self.needs_context)
         self._scale = RunningScale(len(self._single.numeric), settings.signed_log, settings.input_clip)
-        self._loss_of = loss_of(settings.task, settings.rewards)
+        self._loss_gradient = loss_gradient(settings.task, settings.rewards)
         self._learned_rows = self._made = self._undone = 0
         try:
             self.predict(_one_row(schema))
@@ -147,14 +147,17 @@ class TorchLearner:
         with one_thread(), torch.random.fork_rng(devices=devices):
             torch.manual_seed((self._settings.seed * _SEED_STEP + self._made + self._undone) % _SEEDS)
             self._module.train()
-            made = self._steps.make(lambda: self._loss(batch, shown, scaled))
+            made = self._steps.make(lambda: self._backward(batch, shown, scaled))
         self._made, self._undone = self._made + made, self._undone + (not made)
 
-    def _loss(self, batch: Batch, shown: Batch, scaled: Floats) -> Tensor:
+    def _backward(self, batch: Batch, shown: Batch, scaled: Floats) -> None:
         rows = self._settings.category_rows
         given = module_outputs(self._module, scaled, shown.categorical, rows, self._width, self._device)
-        # Labels and weights are on the CPU, and so is the loss: a few numbers for each row.
-        return self._loss_of(given.cpu(), batch, np.minimum(batch.weight, self._settings.weight_max))
+        outputs: Floats = given.detach().cpu().numpy().astype(np.float64)
+        weight = np.minimum(batch.weight, self._settings.weight_max)
+        with np.errstate(all="ignore"):
+            of_outputs = torch.from_numpy(self._loss_gradient(outputs, batch, weight) / len(batch))
+        given.backward(of_outputs.to(given))  # type: ignore[no-untyped-call]
 
 
 def chosen_device(name: str) -> torch.device:

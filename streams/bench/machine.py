@@ -10,7 +10,10 @@ from typing import Any
 
 from rheostat.streams.bench.processors import loop_ns
 
-PACKAGES = ("rheostat", "confluent-kafka", "pyruhvro", "pyarrow", "numpy", "faust-streaming", "river", "torch")
+PACKAGES = (
+    *("rheostat", "confluent-kafka", "pyruhvro", "pyarrow", "numpy", "faust-streaming", "river", "torch"),
+    *("starlette", "uvicorn", "uvloop", "httptools"),
+)
 
 
 def machine() -> dict[str, Any]:

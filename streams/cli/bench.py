@@ -28,7 +28,7 @@ def freshness(
     seconds: Annotated[float, typer.Option("--seconds", help="How long to measure.")] = 30.0,
     warm_up: Annotated[float, typer.Option("--warm-up", help="Seconds of the same load before that.")] = 30.0,
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
-    batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows of one step of a learner.")] = 256,
+    batch_rows: Annotated[int, typer.Option("--batch-rows", help="Most rows of one step of a learner.")] = 256,
     models: Annotated[str, typer.Option("--models", help="Models that learn side by side: linear, deep.")] = "linear",
     bootstrap: Bootstrap = None,
     as_json: Json = False,
@@ -95,7 +95,7 @@ def learn(
     numeric: Annotated[int, typer.Option("--numeric", help="Numeric features.")] = 8,
     categorical: Annotated[int, typer.Option("--categorical", help="Categorical features.")] = 2,
     batch_rows: Annotated[
-        int | None, typer.Option("--batch-rows", help="Rows of one step of the learner; the learner's own default.")
+        int | None, typer.Option("--batch-rows", help="Most rows of one step; the learner's own default.")
     ] = None,
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of the data topics.")] = 2,
     bootstrap: Bootstrap = None,
@@ -191,6 +191,45 @@ def restart(
         create_topics(broker, partitions, 1)
         found = bench_restart(broker, pipeline, folder, ids, progress=progress)
     _print({**found, "partitions": partitions, **machine()}, as_json)
+
+
+@app.command()
+def serve(
+    seconds: Annotated[float, typer.Option("--seconds", help="Of each of the two loads.")] = 20.0,
+    connections: Annotated[int, typer.Option("--connections", help="Of the client, which stay open.")] = 8,
+    numeric: Annotated[int, typer.Option("--numeric", help="Numeric features.")] = 8,
+    categorical: Annotated[int, typer.Option("--categorical", help="Categorical features.")] = 2,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure predictions in a process and over HTTP while versions, rollbacks and SIGTERM come (simulated input).
+
+    Example: `rheostat bench serve --json`
+    """
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.bench.serve import MODELS, bench_serve, server_processor
+    from rheostat.streams.bench.simulated_examples import schema_of
+    from rheostat.streams.local.pipeline import prepare
+    from rheostat.streams.provision import create_topics
+
+    if seconds < 1 or connections < 1 or numeric < 1 or categorical < 1:
+        raise ConfigError("--seconds, --connections, --numeric and --categorical must be at least 1")
+    with server_processor() as processor, _kafka(bootstrap) as (address, folder), _progress("serve") as progress:
+        prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        schema = schema_of(numeric, categorical)
+        pipeline = prepare(folder, address, schema, [], models=MODELS, prefix=prefix)
+        broker = connect(pipeline.config.kafka)
+        create_topics(broker, pipeline.config.kafka.data_partitions, 1)
+        found = bench_serve(
+            broker,
+            pipeline,
+            folder,
+            processor=processor,
+            seconds=seconds,
+            connections=connections,
+            progress=progress,
+        )
+    _print({**found, "connections": connections, **machine()}, as_json)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rheostat.streams.cli import (
     features,
     gateway,
     keys,
+    models,
     quarantine,
     replay,
     rollback,
@@ -54,6 +55,7 @@ app.command("trace")(trace.trace)
 app.command("keys")(keys.keys)
 app.add_typer(deadletter.app, name="deadletter")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(models.app, name="models")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(features.app, name="features")
 app.add_typer(bench.app, name="bench")

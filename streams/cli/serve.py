@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rheostat.streams.cli.options import Bootstrap, ConfigFile, Settings, connect, load, read_api_keys
+from rheostat.streams.errors import ConfigError
 
 
 def serve(
@@ -24,7 +25,7 @@ def serve(
     """
     from rheostat.streams.models.signing import load_key_ring
     from rheostat.streams.serving.follower import FollowerSettings
-    from rheostat.streams.serving.http import HttpSettings
+    from rheostat.streams.serving.predict import HttpSettings
     from rheostat.streams.serving.server import ServerSettings
     from rheostat.streams.serving.server import serve as run_server
 
@@ -33,17 +34,22 @@ def serve(
     loaded = load(config, [*(settings or []), *flags], bootstrap)
     print(loaded.describe(), flush=True)
     wanted = loaded.config.serve
+    if unknown := sorted(set(wanted.fallbacks) - set(loaded.config.models)):
+        raise ConfigError(f"serve.fallbacks.{unknown[0]}: no such model; known: {', '.join(loaded.config.models)}")
     follower = FollowerSettings(
         member=wanted.member,
         models=tuple(loaded.config.models),
         keep_versions=wanted.keep_versions,
         status_interval_ms=wanted.status_interval_ms,
+        fallbacks=wanted.fallbacks,
     )
     answers = HttpSettings(
         prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=read_api_keys("serve.api_keys_file", wanted.api_keys_file)
     )
     run_server(
         connect(loaded.config.kafka),
-        ServerSettings(follower, answers, wanted.host, wanted.port, wanted.prediction_queue_max),
+        ServerSettings(
+            follower, answers, wanted.host, wanted.port, wanted.prediction_queue_max, drain_ms=wanted.drain_ms
+        ),
         load_key_ring(Path(loaded.config.keys.dir)),
     )

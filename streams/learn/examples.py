@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, starmap
+from itertools import accumulate, repeat, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,20 @@ from numba import types
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import Batch, Context, FeatureSchema, Floats
-from rheostat.learners.features import hash_columns, hash_value, select
+from rheostat.learners.features import SECOND, hash_columns, hash_value, select
 from rheostat.streams.compiled import BYTES, FLOATS, INTS, compiled
 from rheostat.streams.engine.block import Block
 from rheostat.streams.models.manifest import TrainingRange
-from rheostat.streams.own_records import decode_all_own
+from rheostat.streams.packed_columns import own_columns
 
 Offsets = NDArray[np.int64]
+
+COLUMNS = (
+    *("example_id", "feature_set", "numeric", "categorical", "label", "weight", "propensity", "segment", "score"),
+    *("model", "label_age_ms", "predicted_at", "occurred_at", "action", "revision", "was_label", "was_weight"),
+)
+"""What is taken of an example: what learning, testing and cohorts need."""
+
 _SEGMENT = FeatureSchema("segment", categorical=("segment",))
 _BOOLS = types.Array(types.boolean, 1, "C")
 
@@ -62,9 +69,9 @@ NO_REVISIONS = Revisions(np.zeros(0, np.int64), [], np.zeros(0), np.zeros(0))
 class Examples:
     """The examples of some runs that are for one feature set, in order; all columns have the same length.
 
-    `runs` say where they come from and how many of each run these are. The end of one is the offset after the run as
-    read, so a run without any such example still moves on. Revisions of earlier examples are among them, where they
-    have features; `revisions` has all.
+    `records` have the fields in COLUMNS. `runs` say where they come from and how many of each run these are. The end of
+    one is the offset after the run as read, so a run without any such example still moves on. Revisions of earlier
+    examples are among them, where they have features; `revisions` has all.
     """
 
     runs: tuple[TrainingRange, ...]
@@ -107,8 +114,8 @@ def decode_examples(blocks: Sequence[Block], schema: FeatureSchema, *, context: 
     not finite, label outside [0, 1]): whoever wrote the prediction got them wrong, and no learner may fall over them.
     Raises Corrupt with topic, partition and offset when a record does not decode: the topic is ours.
     """
-    records = decode_all_own(blocks)
-    offsets = np.array([each for block in blocks for each in block.offsets], np.int64)
+    records = own_columns(blocks, COLUMNS)
+    offsets = np.concatenate([np.asarray(block.offsets, np.int64) for block in blocks])
     usable, revisions = _usable_rows(records, schema), NO_REVISIONS
     if (revised := _array(records.column("revision"))).any():
         revisions = _revisions(records, offsets, revised > 0)
@@ -204,8 +211,9 @@ def category_hashes(records: pa.RecordBatch, schema: FeatureSchema) -> NDArray[n
     for index, name in enumerate(schema.categorical):
         occurs = np.zeros(len(texts), np.bool_)
         occurs[codes[:, index]] = True
-        for code in np.flatnonzero(occurs).tolist():
-            by_code[code] = hash_value(name, texts[code])
+        found = np.flatnonzero(occurs)
+        of_found = map(hash_value, repeat(name.removesuffix(SECOND)), map(texts.__getitem__, found.tolist()))
+        by_code[found] = np.fromiter(of_found, np.uint64, len(found))
         hashes[:, index] = by_code[codes[:, index]]
     return hashes
 

@@ -27,7 +27,7 @@ class PredictClient:
                 text = reply.read()
                 break
             except (OSError, http.client.HTTPException):
-                # The server closes connections that were silent for a few seconds.
+                # The server closes connections that were silent for long, and all of them when it ends.
                 self._http.close()
                 if again == TRIES - 1:
                     raise

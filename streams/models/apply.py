@@ -45,13 +45,21 @@ class ModelVersion:
         return self.manifest.version
 
 
-def apply_update(
-    current: ModelVersion | None, update: Update, probe_tolerance: float = PROBE_TOLERANCE
-) -> ModelVersion:
-    """Return the version after `update`; raises Refused, naming the first check that failed.
+@dataclass(frozen=True, slots=True, eq=False)
+class Rebuilt:
+    """A version whose tensors are those that were signed for. They are read-only; nothing is known of its scores."""
+
+    manifest: Manifest
+    tensors: Tensors
+    digest: str
+    digests: DigestCache = field(repr=False)
+
+
+def rebuild(current: Rebuilt | ModelVersion | None, update: Update) -> Rebuilt:
+    """Return the version after `update`, of any learner; raises Refused, naming the first check that failed.
 
     A delta must follow the current version without a gap, within its epoch, and name its digest as parent; a base must
-    only be newer. Then the digest of the result, finiteness and the golden probes are checked.
+    only be newer. Then the digest of the result and finiteness are checked.
     """
     manifest = update.manifest
     _check_order(current, manifest)
@@ -66,9 +74,24 @@ def apply_update(
         )
     # What the update did not bring was finite before.
     _check_finite(manifest, update.tensors)
-    model = _predictor(manifest, tensors)
-    error = _check_probes(manifest, model, probe_tolerance)
-    return ModelVersion(manifest, tensors, model, digest, error, digests)
+    return Rebuilt(manifest, tensors, digest, digests)
+
+
+def apply_update(
+    current: ModelVersion | None, update: Update, probe_tolerance: float = PROBE_TOLERANCE
+) -> ModelVersion:
+    """Return the version after `update`, ready to serve; raises Refused, naming the first check that failed.
+
+    After the checks of `rebuild` come those of `scored`.
+    """
+    return scored(rebuild(current, update), probe_tolerance)
+
+
+def scored(built: Rebuilt, probe_tolerance: float = PROBE_TOLERANCE) -> ModelVersion:
+    """Return the version with what scores by its tensors; raises Refused unless it gives golden probes their scores."""
+    model = _predictor(built.manifest, built.tensors)
+    error = _check_probes(built.manifest, model, probe_tolerance)
+    return ModelVersion(built.manifest, built.tensors, model, built.digest, error, built.digests)
 
 
 def probe_error(manifest: Manifest, model: Predictor) -> float:
@@ -81,26 +104,26 @@ def probe_error(manifest: Manifest, model: Predictor) -> float:
     return float(np.abs(scores - expected).max())
 
 
-def _check_order(current: ModelVersion | None, manifest: Manifest) -> None:
+def _check_order(current: Rebuilt | ModelVersion | None, manifest: Manifest) -> None:
     name, version = manifest.name, manifest.version
     if current is None:
         if manifest.kind == "delta":
             raise Refused("gap", name, "a delta, and there is no version yet; waiting for a base")
         return
-    if version <= current.version:
-        raise Refused("old", name, f"not newer than {current.version}, which is in use")
+    ours = current.manifest
+    if version <= ours.version:
+        raise Refused("old", name, f"not newer than {ours.version}, which is in use")
     if manifest.kind == "base":
         return
-    if version != current.version.next():
-        raise Refused("gap", name, f"a delta, {current.version} is in use; waiting for the next base")
+    if version != ours.version.next():
+        raise Refused("gap", name, f"a delta, {ours.version} is in use; waiting for the next base")
     if manifest.parent_digest != current.digest:
         raise Refused("parent", name, "a delta for another version than the one in use; waiting for the next base")
-    ours = current.manifest.facts
-    if (manifest.facts.learner, manifest.facts.schema) != (ours.learner, ours.schema):
+    if (manifest.facts.learner, manifest.facts.schema) != (ours.facts.learner, ours.facts.schema):
         raise Refused("manifest", name, "a delta cannot change the learner or the feature set")
 
 
-def _next_tensors(current: ModelVersion | None, update: Update) -> dict[str, NDArray[np.generic]]:
+def _next_tensors(current: Rebuilt | ModelVersion | None, update: Update) -> dict[str, NDArray[np.generic]]:
     if current is None or update.manifest.kind == "base":
         return dict(update.tensors)
     try:

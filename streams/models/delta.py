@@ -36,7 +36,7 @@ def difference(
     known = touched or {}
     changed: dict[str, NDArray[np.generic]] = {}
     for name, tensor in new.items():
-        rows = known[name] if name in known else _touched(tensor, previous[name])
+        rows = known[name] if name in known else changed_rows(tensor, previous[name])
         if not len(rows):
             continue
         if tensor.ndim and len(rows) * (_ROW_BYTES + tensor[0].nbytes) + _HEADER_BYTES < tensor.nbytes:
@@ -111,7 +111,7 @@ def _with_rows(
     return result
 
 
-def _touched(new: NDArray[np.generic], previous: NDArray[np.generic]) -> Rows:
+def changed_rows(new: NDArray[np.generic], previous: NDArray[np.generic]) -> Rows:
     """Return the rows whose bytes differ (0 and -0 do, equal NaNs do not)."""
     places = np.flatnonzero(_bits(new) != _bits(previous))
     if new.ndim < 2 or not len(places):

@@ -162,6 +162,12 @@ class UpdateAssembler:
             self._refuse(model, refused)
             return None
 
+    def end(self) -> None:
+        """Give up what is unfinished: there are no more records."""
+        for model, pending in self._pending.items():
+            self._refuse(model, pending.refused("there are no more records"))
+        self._pending.clear()
+
     def _feed(self, model: str | None, key: bytes | None, value: bytes | None) -> Update | None:
         if model is None:
             raise Refused("record", "model update", f"key {(key or b'')[:100]!r} is not model|kind|version|chunk")
@@ -170,10 +176,8 @@ class UpdateAssembler:
         if len(value) > self._limits.record_bytes_max:
             raise Refused("limits", model, f"record of {len(value)} bytes, at most {self._limits.record_bytes_max}")
         record = _decode(model, value)
-        pending = self._pending_for(model, record)
+        pending = self._pending_for(model, key, record)
         index = record["chunk"]
-        if key != pending.manifest.key(index):
-            raise Refused("manifest", pending.manifest.name, f"chunk {index} came under the key {(key or b'')[:100]!r}")
         if index != len(pending.chunks):
             raise pending.refused(f"chunk {index} came out of order")
         self._add(pending, record["tensors"])
@@ -182,12 +186,13 @@ class UpdateAssembler:
         del self._pending[model]
         return _complete(pending, self._limits)
 
-    def _pending_for(self, model: str, record: dict[str, Any]) -> _Pending:
+    def _pending_for(self, model: str, key: bytes | None, record: dict[str, Any]) -> _Pending:
         signed = (record["manifest"], record["key_id"], record["signature"])
         pending = self._pending.get(model)
         if pending is not None and pending.signed == signed and record["chunk"] > 0:
+            _check_key(pending.manifest, key, record["chunk"])
             return pending
-        started = self._start(model, signed)
+        started = self._start(model, key, record["chunk"], signed)
         if pending is not None:
             del self._pending[model]
             self._refuse(model, pending.refused("another update of the model began"))
@@ -197,12 +202,12 @@ class UpdateAssembler:
         self._pending[model] = started
         return started
 
-    def _start(self, model: str, signed: tuple[bytes, str, bytes]) -> _Pending:
+    def _start(self, model: str, key: bytes | None, chunk: int, signed: tuple[bytes, str, bytes]) -> _Pending:
         body, key_id, signature = signed
         self._keys.verify(f"update of {model}", MANIFEST_TYPE, body, key_id, signature)
         manifest = decode_manifest(body)
-        if manifest.model != model:
-            raise Refused("manifest", manifest.name, f"came under a key of model {model!r}")
+        # The key is not signed: it must be right before an unfinished update is given up for this one.
+        _check_key(manifest, key, chunk)
         limits = self._limits
         if manifest.payload_bytes > limits.payload_bytes_max or manifest.chunks > limits.chunks_max:
             reason = f"{manifest.payload_bytes} bytes in {manifest.chunks} chunks"
@@ -222,6 +227,11 @@ class UpdateAssembler:
             raise Refused(
                 "payload", pending.manifest.name, f"more than the {pending.manifest.payload_bytes} bytes signed for"
             )
+
+
+def _check_key(manifest: Manifest, key: bytes | None, chunk: int) -> None:
+    if key != manifest.key(chunk):
+        raise Refused("manifest", manifest.name, f"chunk {chunk} came under the key {(key or b'')[:100]!r}")
 
 
 def _decode(model: str, value: bytes) -> dict[str, Any]:

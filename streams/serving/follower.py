@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rheostat.schemas import catalogue
@@ -23,9 +23,12 @@ from rheostat.streams.models.commands import Command, open_command
 from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.signing import KeyRing
 from rheostat.streams.models.update import Limits, Update, UpdateAssembler, key_model
+from rheostat.streams.serving.answers import FallbackScorer, Scorer
+from rheostat.streams.serving.fallback import Fallback
 from rheostat.streams.serving.kept import KeptVersions
 from rheostat.streams.serving.lineage import Lineage
 from rheostat.streams.serving.status import Status, encode_status, server_status, status_headers
+from rheostat.streams.serving.warm_up import warm_up
 
 SwapCallback = Callable[[ModelVersion, float], None]
 """Told of every version taken into use, with the monotonic time in seconds at which readers could see it."""
@@ -33,7 +36,11 @@ SwapCallback = Callable[[ModelVersion, float], None]
 
 @dataclass(frozen=True, slots=True)
 class FollowerSettings:
-    """What a follower must be told. No `models` means all that appear, at most `models_max`."""
+    """What a follower must be told. No `models` means all that appear, at most `models_max`.
+
+    fallbacks: by model, what is answered when its version has become too old; without one no version is too old.
+    warm_up_rows: how many recent predictions are scored again before it is ready.
+    """
 
     member: str
     models: tuple[str, ...] = ()
@@ -45,6 +52,8 @@ class FollowerSettings:
     limits: Limits = field(default_factory=Limits)
     poll_records_max: int = 500
     commands_seen_max: int = 10_000
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    warm_up_rows: int = 1_000
 
 
 class ModelFollower:
@@ -68,7 +77,8 @@ class ModelFollower:
         self._on_swap = tuple(on_swap)
         self._assembler = UpdateAssembler(keys, self._refuse, settings.limits)
         self._lineages: dict[str, Lineage] = {}
-        self._serving: dict[str, ModelVersion] = {}
+        self._serving: dict[str, Scorer] = {}
+        self._fallen_back: dict[str, FallbackScorer] = {}
         self._seen: dict[str, None] = {}
         self._replayed: deque[Command] = deque(maxlen=settings.commands_seen_max)
         self._status_at_ms: int | None = None
@@ -79,13 +89,30 @@ class ModelFollower:
         self.ignored_commands: Counter[str] = Counter()
         for model in settings.models:
             self._lineage(model)
-        self._status_partitions = broker.log().partitions(catalogue.MODELS_STATUS)
+        self._log = broker.log()
+        self._warm = not settings.warm_up_rows
+        self._status_partitions = self._log.partitions(catalogue.MODELS_STATUS)
         self._producer = broker.producer()
         self._tailer = broker.tailer([catalogue.MODELS, catalogue.MODELS_COMMANDS], from_beginning=True)
 
     def current(self, model: str) -> ModelVersion | None:
         """Return the version to answer with."""
-        return self._serving.get(model)
+        scorer = self._serving.get(model)
+        return None if scorer is None else scorer.version
+
+    def scorer(self, model: str) -> Scorer | None:
+        """Return the same version ready to answer, or its fallback if it is too old; None where that does not answer.
+
+        Looked at with every call, so that a version grows too old also when nothing is followed any more.
+        """
+        return self._fallen_back.get(model) if self.too_old(model) else self._serving.get(model)
+
+    def too_old(self, model: str) -> bool:
+        """Whether the version in use is older than its model's may be."""
+        fallback, version = self._settings.fallbacks.get(model), self.current(model)
+        if fallback is None or version is None or self._lineages[model].held:
+            return False
+        return self._clock.now_ms() - version.manifest.facts.published_at_ms > fallback.age_max_ms
 
     def lineage(self, model: str) -> Lineage | None:
         """Return what is known of a model; None for one that is not followed."""
@@ -100,6 +127,11 @@ class ModelFollower:
     def caught_up(self) -> bool:
         """Whether everything that was in the log at the start is applied."""
         return self._tailer.caught_up()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has caught up with the log, has a version of every model, and has warmed up with them."""
+        return self._warm and self.caught_up and not self.missing()
 
     def missing(self) -> tuple[str, ...]:
         """Return the models that are followed but have no verified version yet."""
@@ -126,6 +158,9 @@ class ModelFollower:
         for command in commands:
             self._obey(command, replayed=False)
         self._heartbeat()
+        if not self._warm and self.caught_up and not self.missing():
+            warm_up(self._log, self.scorer, self._settings.warm_up_rows, self._clock.now_ms())
+            self._warm = True
         return sum(map(len, blocks))
 
     def start(self) -> None:
@@ -148,8 +183,8 @@ class ModelFollower:
 
     def refresh_metrics(self) -> None:
         """Bring the gauges that change with time up to date."""
-        for model, version in self._serving.copy().items():
-            age_ms = self._clock.now_ms() - version.manifest.facts.published_at_ms
+        for model, scorer in self._serving.copy().items():
+            age_ms = self._clock.now_ms() - scorer.version.manifest.facts.published_at_ms
             self._metrics.follower_version_age_seconds.labels(model).set(max(0, age_ms) / 1000.0)
 
     def _run(self) -> None:
@@ -207,9 +242,12 @@ class ModelFollower:
 
     def _swap(self, lineage: Lineage) -> None:
         version = lineage.serving
-        if version is None or version is self._serving.get(lineage.model):
+        if version is None or version is self.current(lineage.model):
             return
-        self._serving[lineage.model] = version
+        fallback = self._settings.fallbacks.get(lineage.model)
+        if fallback is not None and fallback.score is not None:
+            self._fallen_back[lineage.model] = FallbackScorer(version, fallback.score)
+        self._serving[lineage.model] = Scorer(version)
         at = time.monotonic()
         self._metrics.follower_swaps_total.labels(lineage.model).inc()
         self._metrics.follower_version_epoch.labels(lineage.model).set(version.version.epoch)

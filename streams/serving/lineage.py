@@ -53,6 +53,11 @@ class Lineage:
         return self.kept.newest if self._hold is None else self._hold.version
 
     @property
+    def held(self) -> bool:
+        """Whether somebody froze or pinned what is served."""
+        return self._hold is not None
+
+    @property
     def state(self) -> LineageState:
         """starting: nothing to serve yet. degraded: newest update refused, or a rollback's target was not kept."""
         if self.serving is None:

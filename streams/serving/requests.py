@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ class TooLarge(BadRequest):
     """The request holds more than is accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """One thing to predict for; `features` and `actions` are still unchecked.
 
     `actions`: those that the answer may choose from; None for all. `arm` is as `rheostat.schemas.arms` writes it.
@@ -49,8 +47,7 @@ class Instance:
     arm: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """A parsed request: one instance, or a batch of them."""
 
     model: str
@@ -58,8 +55,7 @@ class PredictRequest:
     single: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Features of one instance, in the order of the feature set."""
 
     numeric: tuple[float, ...]
@@ -93,16 +89,15 @@ def parse_request(body: object, instances_max: int) -> PredictRequest:
     return PredictRequest(model, tuple(instances), single=False)
 
 
-def read_row(schema: FeatureSchema, instance: Instance) -> Row:
+def read_row(schema: FeatureSchema, features: Mapping[str, Any], path: str = "features.") -> Row:
     """Return an instance's features in the schema's order; raises BadRequest naming the feature that is wrong.
 
     One that is not scored with may be left out: it has the value then that it has in scores.
     """
-    features, path = instance.features, f"{instance.path}features."
     if schema.training_only:
         features = {**dict(schema.training_only), **features}
-    numeric = tuple(_number(path, name, features) for name in schema.numeric)
-    categorical = tuple(_category(path, name, features) for name in schema.categorical)
+    numeric = tuple([_number(path, name, features) for name in schema.numeric])
+    categorical = tuple([_category(path, name, features) for name in schema.categorical])
     if len(features) != len(numeric) + len(categorical):
         known = (*schema.numeric, *schema.categorical)
         unknown = next(name for name in features if name not in known)
@@ -128,7 +123,7 @@ def read_actions(actions: Sequence[str], instance: Instance) -> list[bool]:
     return eligible
 
 
-def batch_of(schema: FeatureSchema, rows: list[Row]) -> Batch:
+def batch_of(schema: FeatureSchema, rows: Sequence[Row]) -> Batch:
     """Return checked rows as a batch to predict for, features that are not scored with at the value for scores."""
     columns = list(zip(*(row.categorical for row in rows), strict=True)) if schema.categorical else []
     numbers = np.array([row.numeric for row in rows])
@@ -159,8 +154,8 @@ def _object(path: str, value: object) -> Mapping[str, Any]:
 
 
 def _only(path: str, fields: Mapping[str, Any], known: frozenset[str]) -> None:
-    unknown = next((name for name in fields if name not in known), None)
-    if unknown is not None:
+    if not fields.keys() <= known:
+        unknown = next(name for name in fields if name not in known)
         raise BadRequest(f"{path}{_spelled(unknown)}", f"is not known here; known: {', '.join(sorted(known))}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,24 +13,38 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from rheostat.streams.clock import Clock, WallClock
+from rheostat.streams.collector import collect_rarely
 from rheostat.streams.engine.broker import Broker
+from rheostat.streams.lean_imports import convert_without_pandas
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.models.signing import KeyRing
+from rheostat.streams.serving.draining import Drain, DrainingServer
 from rheostat.streams.serving.follower import FollowerSettings, ModelFollower, SwapCallback
-from rheostat.streams.serving.http import HttpSettings, build_app
+from rheostat.streams.serving.http import build_app
+from rheostat.streams.serving.predict import HttpSettings
 from rheostat.streams.serving.prediction_log import PredictionLog
+
+_TURN_S = 0.0005
+"""How long a thread that works may keep one waiting that could answer; Python's 5 ms are half of a slow answer."""
+
+_KEEP_ALIVE_S = 75
+"""Longer than balancers keep a connection that is silent, commonly 60 s: who closes first must not be the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What a server must be told. Port 0 picks a free one. `drain_s`: how long open requests may take after SIGTERM."""
+    """What a server must be told. Port 0 picks a free one.
+
+    After SIGTERM it answers for `drain_ms` more, as not ready; then open requests may take `open_requests_s`.
+    """
 
     follower: FollowerSettings
     http: HttpSettings = field(default_factory=HttpSettings)
     host: str = "127.0.0.1"
     port: int = 8080
     prediction_queue_max: int = 100_000
-    drain_s: int = 5
+    drain_ms: int = 1_000
+    open_requests_s: int = 5
 
 
 def serve(
@@ -39,13 +54,17 @@ def serve(
     clock: Clock | None = None,
     on_swap: Sequence[SwapCallback] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT: then refuse new connections, finish open requests, send what is logged.
+    """Serve until SIGTERM or SIGINT: then say so, refuse new connections, finish open requests, send what is logged.
 
     Call it from the main thread.
     """
+    convert_without_pandas()
+    sys.setswitchinterval(_TURN_S)
     previous = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        uvicorn.Server(_uvicorn_config(broker, settings, keys, clock or WallClock(), on_swap)).run()
+        drain = Drain()
+        config = _uvicorn_config(broker, settings, keys, clock or WallClock(), on_swap, drain)
+        DrainingServer(config, drain, settings.drain_ms).run()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -56,7 +75,12 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _uvicorn_config(
-    broker: Broker, settings: ServerSettings, keys: KeyRing, clock: Clock, on_swap: Sequence[SwapCallback]
+    broker: Broker,
+    settings: ServerSettings,
+    keys: KeyRing,
+    clock: Clock,
+    on_swap: Sequence[SwapCallback],
+    drain: Drain,
 ) -> uvicorn.Config:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -67,6 +91,7 @@ def _uvicorn_config(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         follower.start()
         log.start()
+        collect_rarely()
         try:
             yield
         finally:
@@ -74,11 +99,14 @@ def _uvicorn_config(
             follower.stop()
 
     return uvicorn.Config(
-        build_app(follower, log, metrics, registry, clock, settings.http, lifespan),
+        build_app(follower, log, metrics, registry, clock, settings.http, lifespan, drain),
         host=settings.host,
         port=settings.port,
         lifespan="on",
         access_log=False,
-        timeout_graceful_shutdown=settings.drain_s,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.open_requests_s,
         server_header=False,
+        proxy_headers=False,
+        ws="none",
     )

@@ -21,12 +21,14 @@ import pytest
 from rheostat.learners.contract import Floats
 from rheostat.learners.importance import Moments, importance_weights
 from rheostat.schemas import catalogue
+from rheostat.streams.engine.block import Block
 from rheostat.streams.evaluations import Evaluations, Totals
 from rheostat.streams.join.settings import JoinSettings, Reward
 from rheostat.streams.join.stage import JoinStage
 from rheostat.streams.learn import evaluation
-from rheostat.streams.learn.examples import Examples, decode_examples
+from rheostat.streams.learn.examples import decode_examples
 from rheostat.streams.models.version import Version
+from rheostat.streams.own_records import decode_own
 from tests.support import reward_world as world
 from tests.support.evaluations import Scored
 from tests.support.examples import SCHEMA
@@ -49,8 +51,8 @@ class Run(NamedTuple):
     first: Moments
 
 
-def joined(seed: tuple[int, ...], reward: Reward, silence: float = 1.0) -> list[Examples]:
-    """Let a join live through one period, step by step in the order in which records arrive; return what it gives.
+def joined(seed: tuple[int, ...], reward: Reward, silence: float = 1.0) -> list[Block]:
+    """Let a join live through one period, step by step in the order in which records arrive; return its examples.
 
     silence: what that weighs, where thumbs weigh 1 on average.
     """
@@ -67,23 +69,25 @@ def joined(seed: tuple[int, ...], reward: Reward, silence: float = 1.0) -> list[
             if len(keys := [b"k"] * len(values[some])):
                 blocks.append(driver.log.append(topic, keys, values[some], times[some].tolist()))
         driver.feed(*blocks)
-    return [decode_examples([block], SCHEMA) for block in driver.log.blocks[catalogue.EXAMPLES]]
+    return driver.log.blocks[catalogue.EXAMPLES]
 
 
-def totals(examples: Sequence[Examples]) -> Totals:
+def totals(examples: Sequence[Block]) -> Totals:
     """Test a model with examples as a learn stage does, and add the mature cohorts up."""
     learner: Any = Scored()
     found = Evaluations(mature_ms=world.LATE_MS)
-    for each in examples:
+    for each in (decode_examples([block], SCHEMA) for block in examples):
         if len(each):
             found.add(evaluation.evaluate("toy", Version(0, 1), learner, each, learned=False, now_ms=NOW))
     assert found.mature_hours == {world.START + hour * world.HOUR for hour in range(world.PERIOD_MS // world.HOUR)}
     return found.all()
 
 
-def told_first(examples: Sequence[Examples]) -> Moments:
+def told_first(examples: Sequence[Block]) -> Moments:
     """Return the sums of the labels that predictions had first, by importance."""
-    records = pa.Table.from_batches([each.records for each in examples])
+    learned = [np.isin(each.offsets, decode_examples([each], SCHEMA).offsets) for each in examples]
+    kept = [decode_own(each).filter(pa.array(rows)) for each, rows in zip(examples, learned, strict=True)]
+    records = pa.Table.from_batches(kept)
     _, first = np.unique(records.column("prediction_id").to_numpy(), return_index=True)
     propensity, weight, label = (np.array(records.column(name))[first] for name in ("propensity", "weight", "label"))
     return Moments.of(importance_weights(propensity, weight, evaluation.PROPENSITY_FLOOR), label)

@@ -9,8 +9,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rheostat.learners.digest import tensors_digest
 from rheostat.streams.errors import Fatal, Retryable
@@ -20,7 +18,7 @@ from rheostat.streams.models.update import BuiltUpdate
 from rheostat.streams.models.version import Version
 from rheostat.streams.serving.follower import FollowerSettings
 from tests.support.model_topic import Publisher, hashed_tensors
-from tests.support.serving import Record, ServingWorld
+from tests.support.serving import ServingWorld
 
 
 def serving(world: ServingWorld, model: str = "phishing") -> ModelVersion:
@@ -353,84 +351,3 @@ def answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx.TransportError:
         return False
-
-
-# --- a channel that loses, repeats, reorders and corrupts
-
-
-STRANGER = generate_signer("learner-1")
-
-
-def lossy(data: st.DataObject, honest: list[BuiltUpdate]) -> list[Record]:
-    """What arrives of the updates' records after up to eight faults, some of them forged with another key."""
-    records: list[Record] = [record for update in honest for record in update.records]
-    for _ in range(data.draw(st.integers(0, 8))):
-        at = data.draw(st.integers(0, len(records) - 1))
-        key, value = records[at]
-        assert value is not None
-        fault = data.draw(st.sampled_from(["drop", "repeat", "swap", "cut", "flip", "old", "forge", "dtype"]))
-        if fault == "drop" and len(records) > 1:
-            del records[at]
-        elif fault == "repeat":
-            records.insert(data.draw(st.integers(0, len(records))), (key, value))
-        elif fault == "swap":
-            other = data.draw(st.integers(0, len(records) - 1))
-            records[at], records[other] = records[other], records[at]
-        elif fault == "cut":
-            records[at] = (key, value[: data.draw(st.integers(0, len(value)))] + b"\0")
-        elif fault == "flip":
-            place = data.draw(st.integers(0, len(value) - 1))
-            records[at] = (key, value[:place] + bytes([value[place] ^ 64]) + value[place + 1 :])
-        elif fault == "dtype":
-            records[at] = (key, value.replace(b"F64", b"C64"))
-        elif fault == "forge":
-            forged = Publisher(signer=STRANGER, version=Version(1, data.draw(st.integers(0, 20))))
-            records[at:at] = forged.publish(base=data.draw(st.booleans())).records
-        else:
-            old = Publisher(version=Version(0, data.draw(st.integers(0, 20))))
-            records[at:at] = old.publish(base=True, epoch=0).records
-    return records
-
-
-def check_lossy_history(data: st.DataObject) -> None:
-    publisher = Publisher(chunk_bytes_max=data.draw(st.sampled_from([200, 100_000])))
-    honest = []
-    for step in range(data.draw(st.integers(1, 12))):
-        publisher.nudge(step)
-        fresh_epoch = step > 0 and data.draw(st.integers(0, 5)) == 0
-        epoch = (publisher.version or Version(1, 0)).epoch + 1 if fresh_epoch else None
-        honest.append(
-            publisher.publish(base=step == 0 or fresh_epoch or data.draw(st.integers(0, 3)) == 0, epoch=epoch)
-        )
-    world = ServingWorld()
-    published = {update.manifest.digest: update.manifest.version for update in honest}
-    for record in lossy(data, honest):
-        world.write(record)
-        world.settle()
-        version = world.follower.current("phishing")
-        if version is not None and version.version.epoch > 0:
-            assert published[tensors_digest(version.tensors)] == version.version
-    versions = [version.version for version in world.swaps]
-    assert versions == sorted(set(versions)), "a server never goes back by itself"
-    publisher.nudge(99)
-    world.publish(publisher.publish(base=True))
-    assert serving(world).digest == tensors_digest(publisher.tensors), "the next base heals"
-
-
-LOSSY = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-
-
-@LOSSY
-@given(st.data())
-def test_only_published_versions_are_ever_served(data: st.DataObject) -> None:
-    check_lossy_history(data)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@settings(LOSSY, max_examples=10_000)
-@given(st.data())
-def test_only_published_versions_are_ever_served_in_ten_thousand_histories(data: st.DataObject) -> None:
-    check_lossy_history(data)

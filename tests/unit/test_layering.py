@@ -28,6 +28,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
         "streams/bench/quality_streams.py",
     ),
     "pandas": ("learners/river/*",),
+    "onnx": ("streams/models/onnx_file.py",),
     "confluent_kafka": ("streams/engine/kafka*.py", "streams/bench/*", "streams/local/*"),
 }
 LIGHT = ("streams/serving/*", "streams/client/*", "streams/gateway/*", "streams/models/*", "streams/cli/*")

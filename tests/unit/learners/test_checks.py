@@ -37,9 +37,9 @@ def test_linear_keeps_every_law_with_any_batch(schema: FeatureSchema, batch_rows
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-@pytest.mark.parametrize("memory", [1.0, 0.999])
-def test_deep_keeps_every_law(schema: FeatureSchema, memory: float) -> None:
-    check_learner(lambda: HashedMLP(schema, replace(DEEP, memory=memory)), predictor)
+@pytest.mark.parametrize("memory_rows", [None, 1_000.0])
+def test_deep_keeps_every_law(schema: FeatureSchema, memory_rows: float | None) -> None:
+    check_learner(lambda: HashedMLP(schema, replace(DEEP, memory_rows=memory_rows)), predictor)
 
 
 class ChangesInput(RiverLinear):

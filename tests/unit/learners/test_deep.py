@@ -79,7 +79,7 @@ def test_the_seed_is_the_only_chance() -> None:
 
 
 def test_the_number_of_threads_changes_neither_the_result_nor_itself() -> None:
-    batch, digests = toy_batch(MIXED, 512, 3), set()
+    batch, digests = toy_batch(MIXED, 20_000, 3), set()
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
@@ -111,7 +111,7 @@ def test_a_step_to_infinity_is_undone_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"table_bits": 27}, {"dim": 0}, {"learning_rate": 0.0}, {"memory": 0.0}, {"memory": 1.1}, {"l2": -1.0}]
+    "settings", [{"table_bits": 27}, {"dim": 0}, {"learning_rate": 0.0}, {"memory_rows": 0.0}, {"l2": -1.0}]
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need"):

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from river import linear_model, optim
 
 from rheostat.learners.checks import toy_batch
-from rheostat.learners.contract import FeatureSchema, Learner, Tensors
+from rheostat.learners.contract import FeatureSchema, Learner, PredictsOne, Tensors
 from rheostat.learners.deep.hashed_mlp import HashedMLP
-from rheostat.learners.deep.network import DENSE, forward
 from rheostat.learners.deep_settings import DeepSettings
+from rheostat.learners.features import batch_from_columns
 from rheostat.learners.linear import LinearSettings, RiverLinear
 from rheostat.learners.logistic import one_hot, sigmoid
 from rheostat.learners.mlp import table_rows
 from rheostat.learners.predictors import predictor
 from rheostat.learners.scaling import Scale
+from tests.unit.learners.deep.reference import Reference
 from tests.unit.learners.support import MIXED, SCHEMAS
 
 SMALL = DeepSettings(table_bits=6, dim=3, hidden=5, batch_rows=16)
@@ -70,12 +71,10 @@ def test_mlp_scores_are_those_of_torch(schema: FeatureSchema) -> None:
     learner.learn(toy_batch(schema, 500, 3))
     test = toy_batch(schema, 40, 4)
     tensors = learner.parameters()
-    arrays = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
     scaled = Scale.from_tensors(tensors, len(schema.numeric)).apply(test.numeric).astype(np.float32)
-    embedded = arrays["table"][torch.from_numpy(table_rows(test.categorical, 64))]
-    present = torch.from_numpy(test.categorical != 0)
-    inputs = torch.cat([torch.from_numpy(scaled), (embedded * present.unsqueeze(-1)).flatten(1)], dim=1)
-    expected = torch.sigmoid(forward(inputs, *(arrays[name] for name in DENSE))).numpy()
+    rows, present = table_rows(test.categorical, 64), test.categorical != 0
+    with torch.no_grad():
+        expected = torch.sigmoid(Reference(tensors)(*map(torch.from_numpy, (scaled, rows, present)))).numpy()
     served = predictor(learner.kind, schema, tensors).predict(test)
     np.testing.assert_allclose(served, expected, rtol=0.0, atol=1e-6)
 
@@ -139,3 +138,28 @@ def test_sigmoid_never_overflows(values: list[float]) -> None:
     np.testing.assert_allclose(found + sigmoid(-logits), 1.0, rtol=1e-12)
     small = np.abs(logits) < 500.0
     np.testing.assert_allclose(found[small], 1.0 / (1.0 + np.exp(-logits[small])), rtol=0.0, atol=1e-15)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(MAKE), st.sampled_from(SCHEMAS), st.integers(0, 200), st.integers(0, 10**6))
+def test_the_score_of_one_row_is_that_of_a_batch_of_it(
+    make: Callable[[FeatureSchema], Learner], schema: FeatureSchema, rows: int, seed: int
+) -> None:
+    learner = make(schema)
+    learner.learn(toy_batch(schema, rows, seed))
+    learner.flush()
+    served, test = predictor(learner.kind, schema, learner.parameters()), toy_batch(schema, 20, seed + 1)
+    assert isinstance(served, PredictsOne)
+    columns = zip(test.numeric.tolist(), test.categorical.tolist(), strict=True)
+    np.testing.assert_allclose([served.predict_one(*row) for row in columns], served.predict(test), atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [0.0, -0.0, 1e-300, -1e300, 1.7e308])
+@pytest.mark.parametrize("signed_log", [False, True])
+def test_one_row_of_extreme_numbers_scores_as_in_a_batch(number: float, signed_log: bool) -> None:
+    learner = RiverLinear(MIXED, LinearSettings(batch_rows=16, signed_log=signed_log))
+    learner.learn(toy_batch(MIXED, 100, 1))
+    served: Any = predictor(learner.kind, MIXED, learner.parameters())
+    batch = batch_from_columns(MIXED, [[number, 1.0, -number]], [["a"]])
+    row = batch.numeric[0].tolist(), batch.categorical[0].tolist()
+    assert served.predict_one(*row) == pytest.approx(served.predict(batch)[0], abs=1e-12)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from rheostat.learners.checks import toy_batch
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Learner
 from rheostat.learners.deep.hashed_mlp import HashedMLP
-from rheostat.learners.deep.losses import loss_of, reward_weights
+from rheostat.learners.deep.losses import reward_weights
 from rheostat.learners.deep_settings import DeepSettings, RewardSettings
 from rheostat.learners.features import batch_from_columns, no_context, select
 from rheostat.learners.logistic import sigmoid
-from rheostat.learners.mlp import ChoicePredictor, PairPredictor, softmax
+from rheostat.learners.mlp import ChoicePredictor, PairPredictor
 from rheostat.learners.predictors import predictor
 from tests.unit.learners.deep.support import ACTIONS, CLASSES, PAIRS, PAIRWISE, REWARDS, SMALL
 from tests.unit.learners.support import ANY_SPEED, MIXED, NUMERIC
@@ -120,17 +119,6 @@ def test_the_prediction_is_that_of_the_action_shown_or_of_the_best(settings: Dee
         assert np.array_equal(answers.predict(replace(test, context=None)), choices.max(axis=1))
 
 
-def test_the_loss_of_a_class_is_that_of_being_right_or_wrong() -> None:
-    random = np.random.default_rng(1)
-    outputs, action, label = random.normal(size=(50, 3)) * 3.0, random.integers(0, 3, 50), random.integers(0, 2, 50)
-    batch = shown(toy_batch(ACTIONS, 50, 1), action, label)
-    weight = random.uniform(0.5, 2.0, 50)
-    chance = softmax(outputs)[np.arange(50), action]
-    expected = -(weight * np.where(label == 1, np.log(chance), np.log1p(-chance))).mean()
-    found = loss_of("classes", RewardSettings())(torch.from_numpy(outputs).float(), batch, weight)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-
-
 @pytest.mark.parametrize("loss", ["log", "squared"])
 def test_only_the_output_of_the_chosen_action_learns(loss: str) -> None:
     learner = HashedMLP(ACTIONS, replace(REWARDS, rewards=RewardSettings(loss=loss)))  # type: ignore[arg-type]
@@ -157,7 +145,7 @@ def hidden_context(rows: int) -> Batch:
 @pytest.mark.parametrize("self_normalised", [False, True])
 def test_rewards_are_those_of_all_rows_not_of_those_that_were_chosen(loss: str, self_normalised: bool) -> None:
     rewards = RewardSettings(loss=loss, self_normalised=self_normalised)  # type: ignore[arg-type]
-    settings = replace(BY_ONE_STEP, rewards=rewards, batch_rows=64, memory=1.0)
+    settings = replace(BY_ONE_STEP, rewards=rewards, batch_rows=64, memory_rows=None)
     batch = hidden_context(20_000)
     logged, blind = HashedMLP(NOTHING, settings), HashedMLP(NOTHING, settings)
     logged.learn(batch)
@@ -203,7 +191,7 @@ def same_state(one: Learner, other: Learner) -> bool:
 
 def test_a_regression_expects_the_mean() -> None:
     batch = batch_from_columns(NUMERIC, np.zeros((9_000, 2)), [], np.tile([0.0, 0.1, 0.8], 3_000))
-    learner = HashedMLP(NUMERIC, replace(SMALL, task="regression", batch_rows=30, memory=1.0))
+    learner = HashedMLP(NUMERIC, replace(SMALL, task="regression", batch_rows=30, memory_rows=None))
     learner.learn(batch)
     assert learner.predict(select(batch, slice(1))) == pytest.approx([0.3], abs=0.02)
 
@@ -232,9 +220,3 @@ def test_what_only_some_tasks_have_is_refused_of_others() -> None:
         HashedMLP(ACTIONS, CLASSES).fisher(toy_batch(ACTIONS, 3, 1))
     with pytest.raises(ValueError, match="need a context"):
         HashedMLP(ACTIONS, CLASSES).learn(replace(toy_batch(ACTIONS, 3, 1), context=None))
-
-
-def test_a_state_from_before_there_were_tasks_is_still_taken() -> None:
-    original = "table_bits dim hidden batch_rows learning_rate memory l2 signed_log input_clip weight_max seed"
-    assert list(DeepSettings(memory_bytes_max=1 << 30).recorded()) == original.split()
-    assert "task" in CLASSES.recorded()

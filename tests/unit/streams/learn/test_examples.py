@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 
 from rheostat.learners.features import hash_value
 from rheostat.schemas import catalogue, codec
+from rheostat.schemas.ids import COMMITTED
 from rheostat.streams.engine.block import Block
 from rheostat.streams.errors import Corrupt
-from rheostat.streams.learn.examples import Examples, decode_examples
+from rheostat.streams.learn.examples import COLUMNS, Examples, decode_examples
 from tests.support.examples import SCHEMA, an_example
+from tests.support.schema_ids import ids_in_force
+from tests.unit.schemas.older import value_of
+from tests.unit.streams.intake.test_schema_ids import OLD_ID, cut, without
 
 UNUSABLE: list[dict[str, Any]] = [
     {"feature_set": "toy@2"},
@@ -85,6 +89,22 @@ def test_parts_of_a_run_are_those_between_offsets(of: list[dict[str, Any]], star
 
 def _offsets(parts: list[Examples]) -> list[int]:
     return [at for part in parts for at in part.offsets.tolist()]
+
+
+def test_examples_of_an_older_version_are_those_of_the_present_one() -> None:
+    """They are decoded whole, where the others are not."""
+    older = without(catalogue.EXAMPLES, "revision", "was_label", "was_weight")
+    new = block(0, 5, numbered(0, [{}, {"feature_set": "toy@2"}, {"label": 0.25}]))
+    values = [value_of(older, OLD_ID, cut(codec.decode_record(new.topic, each), older)) for each in new.values]
+    old = Block(new.topic, new.partition, new.offsets, new.keys, values, new.timestamps_ms)
+    expected = decode_examples([new, new], SCHEMA)
+    assert expected.records.schema.names == list(COLUMNS)
+    with ids_in_force(COMMITTED.replaced({}, {OLD_ID: older})):
+        found = decode_examples([old, new], SCHEMA)
+    assert found.records.equals(expected.records)
+    assert found.runs == expected.runs
+    assert np.array_equal(found.batch.numeric, expected.batch.numeric)
+    assert np.array_equal(found.batch.categorical, expected.batch.categorical)
 
 
 def test_a_record_that_does_not_decode_is_named_by_its_place() -> None:

@@ -277,6 +277,8 @@ def test_records_under_the_key_of_another_model_or_chunk_are_refused() -> None:
     reader = Reader()
     assert not reader.read((b"clicks|base|1.0|0", records[0][1]), (records[1][0], records[0][1]))
     assert reader.checks() == ["manifest", "manifest"]
+    assert reader.read(*records[:2], (records[1][0], records[0][1]), (records[0][0], records[2][1]), *records[2:])
+    assert reader.checks() == ["manifest"] * 4
 
 
 def test_memory_is_bounded() -> None:

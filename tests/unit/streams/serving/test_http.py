@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from rheostat.learners.features import batch_from_columns
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.metrics import Metrics
-from rheostat.streams.serving.http import HttpSettings, build_app
+from rheostat.streams.serving.draining import Drain
+from rheostat.streams.serving.http import build_app
+from rheostat.streams.serving.predict import HttpSettings
 from rheostat.streams.serving.prediction_log import PredictionLog
 from rheostat.streams.serving.requests import BadRequest, parse_request
 from tests.support.http_client import AppClient
@@ -28,7 +30,9 @@ class Site(ServingWorld):
         metrics = self.follower._metrics
         assert isinstance(metrics, Metrics)
         self.log = PredictionLog(self.broker.producer(), metrics, "server-1", queue_max=limits.pop("queue_max", 1000))
-        app = build_app(self.follower, self.log, metrics, self.registry, self.clock, HttpSettings(**limits))
+        drain = limits.pop("drain", None)
+        settings = HttpSettings(**limits)
+        app = build_app(self.follower, self.log, metrics, self.registry, self.clock, settings, drain=drain)
         return AppClient(app)
 
     def logged(self) -> list[dict[str, Any]]:
@@ -204,6 +208,26 @@ def test_without_a_verified_version_there_is_no_answer_and_no_health() -> None:
     world.follower.failure = RuntimeError("the thread ended")
     assert client.get("/healthz").json()["failures"] == ["the thread ended"]
     assert client.get("/healthz").status_code == 503
+
+
+def test_a_server_that_was_told_to_end_says_so_answers_on_and_lets_connections_go(site: Site) -> None:
+    drain = Drain()
+    client = site.open(drain=drain)
+    assert "connection" not in client.post("/predict", json=ONE).headers
+    drain.begun = True
+    health = client.get("/healthz")
+    assert (health.status_code, health.json()["status"]) == (503, "draining")
+    for answer in (client.post("/predict", json=ONE), client.get("/models"), client.post("/predict", json={})):
+        assert answer.headers["connection"] == "close"
+        assert answer.status_code in (200, 400)
+    assert len(site.logged()) == 2
+
+
+def test_other_methods_and_paths_are_refused(site: Site) -> None:
+    client = site.open()
+    assert client.get("/predict").status_code == 405
+    assert client.post("/healthz").status_code == 405
+    assert client.get("/secrets").status_code == 404
 
 
 def test_models_says_what_runs(site: Site) -> None:

@@ -2,6 +2,8 @@ import threading
 import time
 import uuid
 
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from rheostat.schemas import catalogue, codec
@@ -11,7 +13,8 @@ from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.errors import Fatal, Retryable
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.models.version import Version
-from rheostat.streams.serving.prediction_log import Prediction, PredictionLog, new_prediction_id
+from rheostat.streams.serving.prediction_log import PredictionLog
+from rheostat.streams.serving.predictions import Prediction, encode_predictions, new_prediction_id
 from tests.support.serving import memory_broker
 
 
@@ -59,6 +62,75 @@ def test_a_producer_that_is_full_delays_without_loss() -> None:
     assert log.drain() == 0
     assert log.drain() == 2
     assert set(written(broker)) == {"p-0", "p-1"}
+
+
+def test_what_a_full_producer_left_goes_first_the_next_time() -> None:
+    _, log = opened()
+    sent: list[str] = []
+
+    class Hesitant:
+        """Takes two records, then none once, then all."""
+
+        def send(self, topic: str, key: bytes, value: bytes, **_: object) -> None:
+            if len(sent) == 2:
+                sent.append("full")
+                raise Retryable("full")
+            sent.append(codec.decode_record(topic, value)["prediction_id"])
+
+    log._producer = Hesitant()  # type: ignore[assignment]
+    log.add([prediction(number) for number in range(4)])
+    assert (log.drain(), log.drain()) == (2, 2)
+    assert sent == ["p-0", "p-1", "full", "p-2", "p-3"]
+
+
+TEXT = st.text(max_size=5)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Prediction,
+            prediction_id=TEXT,
+            model=TEXT,
+            version=st.builds(Version, st.integers(0, 9), st.integers(0, 9)),
+            feature_set=TEXT,
+            numeric=st.lists(st.floats(allow_nan=False), max_size=3).map(tuple),
+            categorical=st.lists(TEXT, max_size=3).map(tuple),
+            score=st.floats(0, 1),
+            occurred_at_ms=st.integers(0, 1 << 41),
+            expires_at_ms=st.none() | st.integers(0, 1 << 41),
+            target_id=st.none() | TEXT,
+            subject_id=st.none() | TEXT,
+            segment=st.none() | TEXT,
+            arm=st.none() | TEXT,
+            action=st.none() | TEXT,
+            propensity=st.none() | st.floats(0, 1),
+            flags=st.lists(TEXT, max_size=2).map(tuple),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_records_hold_what_was_answered(predictions: list[Prediction]) -> None:
+    values = encode_predictions(predictions, "server-1")
+    for given_, value in zip(predictions, values, strict=True):
+        record = codec.decode_record(catalogue.PREDICTIONS, value)
+        said = given_._asdict()
+        epoch, sequence = said.pop("version")
+        said |= {"epoch": epoch, "sequence": sequence, "source": "server-1"}
+        said |= {"occurred_at": said.pop("occurred_at_ms"), "expires_at": said.pop("expires_at_ms")}
+        assert record == {name: list(each) if isinstance(each, tuple) else each for name, each in said.items()}
+
+
+def test_an_error_that_nobody_foresaw_is_reported_and_answering_goes_on() -> None:
+    _, log = opened()
+    log.start()
+    log.add([prediction(0)._replace(score="high")])  # type: ignore[arg-type]
+    deadline = time.monotonic() + 10
+    while log.failure is None:
+        assert time.monotonic() < deadline
+    assert log.add([prediction(1)]) == 1
+    log.stop()
 
 
 def test_a_dead_producer_is_reported_and_never_blocks() -> None:
