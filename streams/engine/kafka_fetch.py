@@ -54,10 +54,11 @@ def fetcher(prefix: str, conf: Mapping[str, object]) -> Fetcher:
 
 class _NativeFetcher:
     def __init__(self, prefix: str, conf: Mapping[str, object]) -> None:
+        from rheostat.streams.engine.kafka_ahead import AheadConsumer
         from rheostat.streams.engine.kafka_native import NativeConsumer
 
         self._prefix = prefix
-        self._consumer = NativeConsumer(conf)
+        self._consumer = AheadConsumer(NativeConsumer(conf))
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._consumer.assign({self._named(tp): offset for tp, offset in positions.items()})

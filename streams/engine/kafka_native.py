@@ -110,6 +110,13 @@ class Run(NamedTuple):
     timestamps_ms: Longs
     headers: list[Headers | None] | None
 
+    def rows(self, first: int, end: int) -> Run:
+        """Return some neighbouring records."""
+        span = slice(first, end)
+        keys, values = self.keys.rows(first, end), self.values.rows(first, end)
+        headers = None if self.headers is None else self.headers[span]
+        return Run(self.at, self.offsets[span], keys, values, self.timestamps_ms[span], headers)
+
 
 class Event(NamedTuple):
     """What came instead of a record: the end of a partition, or an error. Its offset is -1001 where it has none."""
@@ -120,7 +127,7 @@ class Event(NamedTuple):
 
 
 class NativeConsumer:
-    """Consumes partitions that it is told to; belongs to no group. Used from one thread, and closed by who made it.
+    """Consumes partitions that it is told to; belongs to no group. Used by one thread at a time.
 
     conf: librdkafka's settings, but for callbacks and "logger": nobody reads what it would print, so only what is
     critical is. Raises ConfigError for a setting it does not take.

@@ -46,6 +46,16 @@ class PackedBytes(Sequence[bytes | None]):
         """Return some neighbouring rows; nothing is copied but their ends."""
         return PackedBytes(*_rows(self.data, self.ends, first, end), self._absent[first:end])
 
+    @classmethod
+    def joined(cls, parts: Sequence[PackedBytes]) -> PackedBytes:
+        """Return several, at least one, as one."""
+        starts = np.cumsum([0, *(len(part.data) for part in parts)])
+        return cls(
+            np.concatenate([part.data for part in parts]),
+            np.concatenate([part.ends + start for part, start in zip(parts, starts, strict=False)]),
+            np.concatenate([part._absent for part in parts]),
+        )
+
     @cached_property
     def _objects(self) -> list[bytes | None]:
         made: list[bytes | None] = list(_objects(self.data, self.ends))

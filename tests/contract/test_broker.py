@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import cycle
 
 import pytest
 
@@ -419,6 +420,43 @@ def test_rewind_delivers_again_and_ignores_what_is_not_owned(broker: Broker, ope
     assert member.receive(2) == [b"b", b"c"]
     member.consumer.rewind({IN0: None})
     assert member.receive(3) == [b"a", b"b", b"c"]
+
+
+def test_a_backlog_is_delivered_in_order_whatever_is_asked_for_and_rewound(
+    broker: Broker, open_member: Callable[[], Member]
+) -> None:
+    count = 6_000
+    for partition in range(4):
+        publish(broker, "in", partition, [b"%d" % number for number in range(count)])
+    member = open_member()
+    await_ownership([member], lambda: len(member.owned) == 4)
+    seen = {
+        tp: [value for block in member.received if block.partition == tp.partition for value in block.values]
+        for tp in member.owned
+    }
+    sizes = cycle([9_000, 7, 5_500, 20_000, 1])
+    rewinds = iter([IN0, TopicPartition("in", 3), IN0])
+
+    def all_seen() -> bool:
+        records_max = next(sizes)
+        blocks = member.consumer.poll(records_max, 50)
+        assert sum(map(len, blocks)) <= records_max
+        for block in blocks:
+            seen[TopicPartition("in", block.partition)] += block.values
+        if any(len(block) > 100 for block in blocks) and (again := next(rewinds, None)):
+            # What was read ahead of it is not what comes now.
+            member.consumer.rewind({again: offset_of[again, len(seen[again]) // 2]})
+            del seen[again][len(seen[again]) // 2 :]
+        return sum(map(len, seen.values())) == 4 * count
+
+    offset_of = {
+        (TopicPartition("in", partition), row): offset
+        for partition in range(4)
+        for row, offset in enumerate(each for block in broker.log().read("in", partition) for each in block.offsets)
+    }
+    await_condition(all_seen, "the backlog")
+    assert list(seen.values()) == [[b"%d" % number for number in range(count)]] * 4
+    assert next(rewinds, None) is None
 
 
 def test_everything_about_a_record_survives(
