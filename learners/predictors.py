@@ -35,6 +35,11 @@ from rheostat.learners.river.exported import EXPORTED, RIVER, exported_predictor
 LINEAR = "linear/1"
 TORCH_MODULE = "torch-module/1"
 
+Modules = Mapping[str, Callable[[FeatureSchema], Any]]
+"""Functions that make modules of torch, by the names that models know them by."""
+
+NO_MODULES: Modules = {}
+
 PARAMETER_MAX = 1e6
 """A step that makes a larger parameter is an explosion; below it no score can overflow."""
 
@@ -45,12 +50,12 @@ def predictor(
     tensors: Tensors,
     *,
     copy: bool = True,
-    modules: Mapping[str, Callable[[FeatureSchema], Any]] | None = None,
+    modules: Modules = NO_MODULES,
 ) -> Predictor:
     """Return what scores batches of `schema` with these parameters; without `copy` they must not change any more.
 
-    modules: for kind torch-module/1, functions that make modules of torch by the names that models know them by. Raises
-    ValueError for an unknown kind, and for parameters that do not fit the schema or each other.
+    modules: for kind torch-module/1; they come from whoever runs this, never from a topic. Raises ValueError for an
+    unknown kind, and for parameters that do not fit the schema or each other.
     """
     if kind == LINEAR:
         return linear_predictor(schema, _copied(tensors) if copy else tensors)
@@ -65,7 +70,7 @@ def predictor(
     if kind == RIVER:
         return _river_predictor(schema, tensors)
     if kind == TORCH_MODULE:
-        return _module_predictor(schema, tensors, modules or {})
+        return _module_predictor(schema, tensors, modules)
     known = (LINEAR, HASHED_MLP, MLP, BAYES_LOGISTIC, LINEAR_BANDIT, *EXPORTED, RIVER, TORCH_MODULE)
     raise ValueError(f"unknown kind of model {kind!r}; known are {', '.join(known)}")
 
@@ -78,9 +83,7 @@ def _river_predictor(schema: FeatureSchema, tensors: Tensors) -> Predictor:
     return RiverPredictor(schema, tensors)
 
 
-def _module_predictor(
-    schema: FeatureSchema, tensors: Tensors, modules: Mapping[str, Callable[[FeatureSchema], Any]]
-) -> Predictor:
+def _module_predictor(schema: FeatureSchema, tensors: Tensors, modules: Modules) -> Predictor:
     try:
         from rheostat.learners.deep.served import module_predictor
     except ImportError as error:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rheostat.streams.cli.options import Bootstrap, ConfigFile, Settings, connect, load, read_api_keys
 from rheostat.streams.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rheostat.learners.predictors import Modules
+    from rheostat.streams.config import ModelConfig
 
 
 def serve(
@@ -42,6 +47,7 @@ def serve(
         keep_versions=wanted.keep_versions,
         status_interval_ms=wanted.status_interval_ms,
         fallbacks=wanted.fallbacks,
+        modules=_modules(loaded.config.models),
     )
     answers = HttpSettings(
         prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=read_api_keys("serve.api_keys_file", wanted.api_keys_file)
@@ -53,3 +59,16 @@ def serve(
         ),
         load_key_ring(Path(loaded.config.keys.dir)),
     )
+
+
+def _modules(models: Mapping[str, ModelConfig]) -> Modules:
+    """Return what makes the modules of torch that models are configured with."""
+    names = {each.module.builder for each in models.values() if each.module is not None}
+    if not names:
+        return {}
+    from rheostat.learners.deep.served import load_builder
+
+    try:
+        return {name: load_builder(name) for name in sorted(names)}
+    except ValueError as error:
+        raise ConfigError(f"models: {error}") from error

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rheostat.learners.contract import Batch, Predictor, Tensors
 from rheostat.learners.digest import DigestCache
 from rheostat.learners.features import batch_from_columns
-from rheostat.learners.predictors import predictor
+from rheostat.learners.predictors import NO_MODULES, Modules, predictor
 from rheostat.streams.models.delta import apply_difference, digest_after
 from rheostat.streams.models.manifest import Manifest
 from rheostat.streams.models.refusal import Refused
@@ -78,18 +78,24 @@ def rebuild(current: Rebuilt | ModelVersion | None, update: Update) -> Rebuilt:
 
 
 def apply_update(
-    current: ModelVersion | None, update: Update, probe_tolerance: float = PROBE_TOLERANCE
+    current: ModelVersion | None,
+    update: Update,
+    probe_tolerance: float = PROBE_TOLERANCE,
+    modules: Modules = NO_MODULES,
 ) -> ModelVersion:
     """Return the version after `update`, ready to serve; raises Refused, naming the first check that failed.
 
     After the checks of `rebuild` come those of `scored`.
     """
-    return scored(rebuild(current, update), probe_tolerance)
+    return scored(rebuild(current, update), probe_tolerance, modules)
 
 
-def scored(built: Rebuilt, probe_tolerance: float = PROBE_TOLERANCE) -> ModelVersion:
-    """Return the version with what scores by its tensors; raises Refused unless it gives golden probes their scores."""
-    model = _predictor(built.manifest, built.tensors)
+def scored(built: Rebuilt, probe_tolerance: float = PROBE_TOLERANCE, modules: Modules = NO_MODULES) -> ModelVersion:
+    """Return the version with what scores by its tensors; raises Refused unless it gives golden probes their scores.
+
+    modules: see `predictors.predictor`.
+    """
+    model = _predictor(built.manifest, built.tensors, modules)
     error = _check_probes(built.manifest, model, probe_tolerance)
     return ModelVersion(built.manifest, built.tensors, model, built.digest, error, built.digests)
 
@@ -138,9 +144,9 @@ def _check_finite(manifest: Manifest, tensors: Tensors) -> None:
             raise Refused("finite", manifest.name, f"tensor {name!r} holds NaN or infinity")
 
 
-def _predictor(manifest: Manifest, tensors: Tensors) -> Predictor:
+def _predictor(manifest: Manifest, tensors: Tensors, modules: Modules) -> Predictor:
     try:
-        return predictor(manifest.facts.learner, manifest.facts.schema, tensors, copy=False)
+        return predictor(manifest.facts.learner, manifest.facts.schema, tensors, copy=False, modules=modules)
     except (ValueError, KeyError, IndexError) as error:
         raise Refused("tensors", manifest.name, f"no {manifest.facts.learner!r} model: {error}") from error
 

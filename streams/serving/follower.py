@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rheostat.learners.predictors import Modules
 from rheostat.schemas import catalogue
 from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.clock import Clock
@@ -39,7 +40,8 @@ class FollowerSettings:
     """What a follower must be told. No `models` means all that appear, at most `models_max`.
 
     fallbacks: by model, what is answered when its version has become too old; without one no version is too old.
-    warm_up_rows: how many recent predictions are scored again before it is ready.
+    warm_up_rows: how many recent predictions are scored again before it is ready. modules: for models that are modules
+    of torch, the functions that make them.
     """
 
     member: str
@@ -54,6 +56,7 @@ class FollowerSettings:
     commands_seen_max: int = 10_000
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     warm_up_rows: int = 1_000
+    modules: Modules = field(default_factory=dict)
 
 
 class ModelFollower:
@@ -206,7 +209,7 @@ class ModelFollower:
     def _lineage(self, model: str) -> Lineage | None:
         if model not in self._lineages and len(self._lineages) < self._settings.models_max:
             kept = KeptVersions(self._settings.keep_versions, self._settings.keep_bytes_max)
-            self._lineages[model] = Lineage(model, kept, self._settings.probe_tolerance)
+            self._lineages[model] = Lineage(model, kept, self._settings.probe_tolerance, self._settings.modules)
             self._metrics.declare("follower", model)
         return self._lineages.get(model)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rheostat.learners.predictors import NO_MODULES, Modules
 from rheostat.streams.models.apply import ModelVersion, apply_update
 from rheostat.streams.models.commands import Command
 from rheostat.streams.models.refusal import Refused
@@ -36,13 +37,14 @@ class Hold:
 class Lineage:
     """The verified versions of one model, as orders leave them."""
 
-    def __init__(self, model: str, kept: KeptVersions, probe_tolerance: float) -> None:
+    def __init__(self, model: str, kept: KeptVersions, probe_tolerance: float, modules: Modules = NO_MODULES) -> None:
         self.model = model
         self.kept = kept
         self.fence = 0
         self.promoted: Version | None = None
         self.refused: str | None = None
         self._probe_tolerance = probe_tolerance
+        self._modules = modules
         self._hold: Hold | None = None
         self._unsafe: Command | None = None
         self._broken = False
@@ -72,7 +74,7 @@ class Lineage:
         if manifest.version.epoch < self.fence:
             reason = f"epoch {manifest.version.epoch} was ended by a rollback, epoch {self.fence} is expected"
             raise Refused("fenced", manifest.name, reason)
-        version = apply_update(self.kept.newest, update, self._probe_tolerance)
+        version = apply_update(self.kept.newest, update, self._probe_tolerance, self._modules)
         self.kept.add(version)
         self.fence = max(self.fence, version.version.epoch)
         self.refused, self._broken = None, False

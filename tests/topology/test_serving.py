@@ -10,15 +10,20 @@ import httpx
 import numpy as np
 import pytest
 
+from rheostat.learners.deep.torch_learner import TorchLearner
+from rheostat.learners.deep_settings import ModuleSettings
 from rheostat.learners.digest import tensors_digest
+from rheostat.learners.features import batch_from_columns
 from rheostat.streams.errors import Fatal, Retryable
 from rheostat.streams.models.apply import ModelVersion
+from rheostat.streams.models.manifest import Probe
 from rheostat.streams.models.signing import generate_signer
 from rheostat.streams.models.update import BuiltUpdate
 from rheostat.streams.models.version import Version
 from rheostat.streams.serving.follower import FollowerSettings
-from tests.support.model_topic import Publisher, hashed_tensors
+from tests.support.model_topic import SCHEMA, Publisher, hashed_tensors
 from tests.support.serving import ServingWorld
+from tests.unit.learners.deep.modules import ROWS, wide
 
 
 def serving(world: ServingWorld, model: str = "phishing") -> ModelVersion:
@@ -69,6 +74,21 @@ def test_only_wanted_models_are_followed() -> None:
     everything = ServingWorld(FollowerSettings("server-1"))
     everything.publish(clicks.publish(base=True), Publisher().publish(base=True))
     assert everything.follower.models == ("clicks", "phishing")
+
+
+def test_a_module_of_torch_is_served_by_the_function_that_makes_it_and_by_no_other() -> None:
+    name = "tests.unit.learners.deep.modules:wide"
+    learner = TorchLearner(SCHEMA, wide, ModuleSettings(name, category_rows=ROWS))
+    batch = batch_from_columns(SCHEMA, [(12.0, 3.0)], [["com"]])
+    probe = Probe((12.0, 3.0), ("com",), float(learner.predict(batch)[0]))
+    publisher = Publisher(kind=learner.kind, tensors=dict(learner.parameters()))
+    update = publisher.publish(base=True, probes=(probe,))
+    for modules, scores in (({name: wide}, [probe.score]), ({}, [])):
+        world = ServingWorld(FollowerSettings("server-1", ("phishing",), modules=modules))
+        world.publish(update)
+        scorer = world.follower.scorer("phishing")
+        found = [] if scorer is None else [scorer.score({"url_length": 12.0, "age_days": 3.0, "tld": "com"})]
+        assert found == pytest.approx(scores)
 
 
 def test_each_base_and_a_heartbeat_state_what_runs_with_a_digest_computed_anew() -> None:
@@ -315,6 +335,7 @@ from rheostat.streams.serving.follower import FollowerSettings
 from rheostat.streams.serving.server import ServerSettings, serve
 from tests.support.model_topic import LEARNER, Publisher
 from tests.support.serving import ServingWorld
+from tests.unit.learners.deep.modules import ROWS, wide
 
 world = ServingWorld()
 world.write(*Publisher().publish(base=True).records)

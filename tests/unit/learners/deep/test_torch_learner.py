@@ -137,7 +137,7 @@ def test_learned_numbers_can_be_moved_from_outside() -> None:
 
 def test_a_server_must_be_given_the_function_that_makes_the_module() -> None:
     learner = TorchLearner(MIXED, wide, SMALL)
-    for modules in (None, {"other:function": wide}):
+    for modules in ({}, {"other:function": wide}):
         with pytest.raises(ValueError, match="code never comes from a topic"):
             predictor(learner.kind, MIXED, learner.parameters(), modules=modules)
 
