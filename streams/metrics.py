@@ -32,7 +32,7 @@ ALARMS_ABOUT = ("target", "subject", "source", "segment", "lockstep")
 CORRECTION_CAUSES = ("burst", "lockstep")
 DRIFT_STATES = ("healthy", "suspect", "rolling_back", "probation", "frozen")
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR", "TIMEOUT")
-ROUTES = ("/predict", "/models", "/feedback", "/healthz", "/metrics")
+ROUTES = ("/predict", "/models", "/openapi.json", "/feedback", "/healthz", "/metrics")
 STATUSES = ("200", "202", "400", "401", "404", "405", "413", "500", "503")
 CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

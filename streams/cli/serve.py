@@ -24,7 +24,7 @@ def serve(
     settings: Settings = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Follow the model topic and serve /predict, /healthz, /models and /metrics.
+    """Follow the model topic and serve /predict, /healthz, /models, /metrics and /openapi.json.
 
     Example: `rheostat serve --port 8080 --config rheostat.toml`
     """

@@ -19,6 +19,7 @@ from rheostat.streams.clock import Clock
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.serving.draining import Drain, closing
 from rheostat.streams.serving.follower import ModelFollower
+from rheostat.streams.serving.openapi import openapi_document
 from rheostat.streams.serving.predict import PREDICT, Failed, HttpSettings, PredictRoute, authorise
 from rheostat.streams.serving.prediction_log import PredictionLog
 
@@ -35,13 +36,18 @@ def build_app(
     lifespan: Lifespan[Starlette] | None = None,
     drain: Drain | None = None,
 ) -> ASGIApp:
-    """Return the application: POST /predict, GET /healthz, /models, /metrics."""
+    """Return the application: POST /predict, GET /healthz, /models, /metrics, /openapi.json."""
     settings, drain = settings or HttpSettings(), drain or Drain()
     about = _About(follower, log, registry, clock, settings, drain)
     for model in follower.models:
         metrics.declare("serve", model)
     predict = PredictRoute(follower, log, metrics, clock, settings)
-    handlers = {"/healthz": about.healthz, "/models": about.models, "/metrics": about.scrape}
+    handlers = {
+        "/healthz": about.healthz,
+        "/models": about.models,
+        "/metrics": about.scrape,
+        "/openapi.json": about.openapi,
+    }
     routes = [Route(path, partial(_answer, metrics, path, handler)) for path, handler in handlers.items()]
     routes.append(Route(PREDICT, predict, methods=["POST"]))
     return _App(predict, Starlette(routes=routes, lifespan=lifespan), drain)
@@ -107,6 +113,13 @@ class _About:
         """Answer with the metrics in Prometheus' text format."""
         self.follower.refresh_metrics()
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer with the OpenAPI document of the models that are served now."""
+        authorise(request.scope, self.settings.api_keys)
+        scorers = [scorer for model in self.follower.models if (scorer := self.follower.scorer(model)) is not None]
+        keys = bool(self.settings.api_keys)
+        return JSONResponse(openapi_document(scorers, self.settings.instances_max, keys=keys))
 
     def _describe(self, model: str) -> dict[str, Any]:
         lineage, version = self.follower.lineage(model), self.follower.current(model)
