@@ -11,7 +11,7 @@ from rheostat.learners.contract import Batch, Predictor, Tensors
 from rheostat.learners.digest import DigestCache
 from rheostat.learners.features import batch_from_columns
 from rheostat.learners.predictors import NO_MODULES, Modules, predictor
-from rheostat.streams.models.delta import apply_difference, digest_after
+from rheostat.streams.models.delta import apply_difference, digest_after, digest_beside
 from rheostat.streams.models.manifest import Manifest
 from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.update import Update
@@ -66,8 +66,10 @@ def rebuild(current: Rebuilt | ModelVersion | None, update: Update) -> Rebuilt:
     tensors = _next_tensors(current, update)
     for tensor in tensors.values():
         tensor.flags.writeable = False
-    applied = current if manifest.kind == "delta" else None
-    digest, digests = digest_after(tensors, update.tensors, None if applied is None else applied.digests)
+    if current is not None and manifest.kind == "base":
+        digest, digests = digest_beside(tensors, current.tensors, current.digests)
+    else:
+        digest, digests = digest_after(tensors, update.tensors, None if current is None else current.digests)
     if digest != manifest.digest:
         raise Refused(
             "digest", manifest.name, f"the result has digest {digest[:12]}, signed for {manifest.digest[:12]}"

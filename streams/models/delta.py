@@ -87,6 +87,21 @@ def digest_after(tensors: Tensors, changes: Tensors | None, before: DigestCache 
     return after.digest(tensors, _touched_by(changes)), after
 
 
+def digest_beside(tensors: Tensors, others: Tensors, digests: DigestCache) -> tuple[str, DigestCache]:
+    """Return what `digest_after` would of `tensors` alone, hashing only what differs from others with this cache.
+
+    To compare bytes takes a fraction of the time of hashing them, and a base is mostly what was there before. `digests`
+    stays valid.
+    """
+    touched = {
+        name: changed_rows(tensor, others[name])
+        for name, tensor in tensors.items()
+        if name in others and _layout(tensor) == _layout(others[name])
+    }
+    after = digests.copy()
+    return after.digest(tensors, touched), after
+
+
 def _touched_by(changes: Tensors) -> dict[str, Rows | None]:
     touched: dict[str, Rows | None] = {}
     for name, tensor in changes.items():
