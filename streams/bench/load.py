@@ -57,7 +57,9 @@ class SimulatedLoad:
         label = features @ self._truth + self._random.normal(size=count) > 0
         self._write(catalogue.PREDICTIONS, ids, _predictions(ids, features, now_ms), now_ms)
         event_ids = [f"e-{each}" for each in ids]
-        events = _feedback(event_ids, ids, label, self._random.integers(0, SUBJECTS, count), now_ms)
+        # All by chance: whoever always met the same targets in the same order would look like an accomplice.
+        subjects, targets = (self._random.integers(0, of, count) for of in (SUBJECTS, TARGETS))
+        events = _feedback(event_ids, ids, label, subjects, targets, now_ms)
         self._on_sent(event_ids, time.perf_counter())
         self._write(catalogue.FEEDBACK_EXPLICIT, ids, events, now_ms)
         self.sent += count
@@ -93,14 +95,19 @@ def _predictions(ids: list[str], features: NDArray[np.float64], now_ms: int) -> 
 
 
 def _feedback(
-    event_ids: list[str], ids: list[str], label: NDArray[np.bool_], subjects: NDArray[np.int64], now_ms: int
+    event_ids: list[str],
+    ids: list[str],
+    label: NDArray[np.bool_],
+    subjects: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    now_ms: int,
 ) -> pa.RecordBatch:
     count = len(ids)
     columns: dict[str, Any] = {
         "event_id": pa.array(event_ids),
         "prediction_id": pa.array(ids),
         "subject_id": pa.array([f"u{number}" for number in subjects]),
-        "target_id": pa.array([f"t{(number * 7919) % TARGETS}" for number in range(count)]),
+        "target_id": pa.array([f"t{number}" for number in targets]),
         "kind": pa.array(["thumb"] * count),
         "value": pa.array(label.astype(np.float64)),
         "segment": pa.array(["all"] * count),
