@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rheostat.learners.contract import Batch, FeatureSchema, Floats, Snapshot, Tensors
 from rheostat.learners.features import check_batch
 from rheostat.learners.layout import check_settings, settings_tensor, take
-from rheostat.learners.linear_step import logits, mean_gradient
+from rheostat.learners.linear_step import logits, mean_gradient, sgd_steps
 from rheostat.learners.logistic import linear_columns, one_hot, sigmoid
 from rheostat.learners.microbatch import MicroBatcher
 from rheostat.learners.predictors import LINEAR, PARAMETER_MAX
@@ -183,10 +183,27 @@ class RiverLinear:
         """Make a step for every `batch_rows` rows, and one for what is left."""
         shaped, categorical = self._columns(rows)
         columns = _Columns(shaped, categorical, np.ascontiguousarray(rows.label), np.ascontiguousarray(rows.weight))
-        with np.errstate(all="ignore"):
-            for start in range(0, len(rows), self._settings.batch_rows):
-                self._step(columns, start, min(start + self._settings.batch_rows, len(rows)))
+        if self._settings.optimizer == "sgd":
+            self._make_sgd_steps(columns)
+        else:
+            with np.errstate(all="ignore"):
+                for start in range(0, len(rows), self._settings.batch_rows):
+                    self._step(columns, start, min(start + self._settings.batch_rows, len(rows)))
         self._learned_rows += len(rows)
+
+    def _make_sgd_steps(self, columns: _Columns) -> None:
+        """Make all steps of the simplest optimiser in one go: asking River for each costs as much as the step."""
+        scale, chosen, descent = self._scale, self._settings, self._descent
+        self._intercept, undone = sgd_steps(
+            *columns, chosen.batch_rows, *self._bins, chosen.weight_max,
+            scale.count, scale.mean, scale.squares, scale.factor, scale.clip,
+            descent.weights, self._intercept, chosen.l2, self._inputs, self._gradient,
+            descent.rate, self._intercept_rate, PARAMETER_MAX,
+        )  # fmt: skip
+        made = -(-len(columns.label) // chosen.batch_rows) - undone
+        descent.iterations += made
+        self._steps += made
+        self._undone += undone
 
     def _step(self, columns: _Columns, start: int, end: int) -> None:
         scale, chosen, before, intercept = self._scale, self._settings, self._descent.mark(), self._intercept

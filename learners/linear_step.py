@@ -90,6 +90,73 @@ def mean_gradient(
     return of_intercept / rows
 
 
+@compiled(_FLOAT(FLOATS))
+def largest(numbers: Floats) -> float:
+    """Return the largest magnitude, infinite where one is NaN."""
+    found = 0.0
+    for number in numbers:
+        magnitude = abs(number)
+        if not magnitude <= found:
+            found = magnitude if magnitude == magnitude else np.inf
+    return found
+
+
+@compiled(
+    types.Tuple((_FLOAT, _INT))(  # type: ignore[no-untyped-call]
+        _ROWS, _HASHES, FLOATS, FLOATS, _INT,
+        _INT, _FLOAT, _FLOAT,
+        _ARRAY, _ARRAY, _ARRAY, _ARRAY, _FLOAT,
+        _ARRAY, _FLOAT, _FLOAT,
+        _TABLE, _ARRAY,
+        _FLOAT, _FLOAT, _FLOAT,
+    )
+)  # fmt: skip
+def sgd_steps(
+    shaped: Floats,
+    categorical: NDArray[np.uint64],
+    label: Floats,
+    weight: Floats,
+    step_rows: int,
+    bins: int,
+    one: float,
+    weight_max: float,
+    count: Floats,
+    mean: Floats,
+    squares: Floats,
+    factor: Floats,
+    clip: float,
+    weights: Floats,
+    intercept: float,
+    l2: float,
+    inputs: Floats,
+    gradient: Floats,
+    rate: float,
+    intercept_rate: float,
+    parameter_max: float,
+) -> tuple[float, int]:
+    """Make a step of `optim.SGD(rate)` for every `step_rows` rows, and one for what is left; `weights` are moved.
+
+    Returns the intercept, and how many steps were undone as a parameter was above `parameter_max` or not finite.
+    """
+    undone = 0
+    before = np.zeros(len(weights))
+    for start in range(0, len(shaped), step_rows):
+        before[:] = weights
+        of_intercept = mean_gradient(
+            shaped, categorical, label, weight, start, min(start + step_rows, len(shaped)), bins, one, weight_max,
+            count, mean, squares, factor, clip, weights, intercept, l2, inputs, gradient,
+        )  # fmt: skip
+        for column in range(len(weights)):
+            weights[column] -= rate * gradient[column]
+        moved = intercept - intercept_rate * of_intercept
+        if abs(moved) <= parameter_max and largest(weights) <= parameter_max:
+            intercept = moved
+        else:
+            weights[:] = before
+            undone += 1
+    return intercept, undone
+
+
 @compiled(types.void(_ROWS, _HASHES, _INT, _FLOAT, FLOATS, FLOATS, _FLOAT, FLOATS, _FLOAT, _ARRAY))
 def logits(
     shaped: Floats,
@@ -123,14 +190,3 @@ def logits(
             if value:
                 logit += gain[_place(value, numbers, feature, bins)]
         found[row] = logit
-
-
-@compiled(_FLOAT(FLOATS))
-def largest(numbers: Floats) -> float:
-    """Return the largest magnitude, infinite where one is NaN."""
-    found = 0.0
-    for number in numbers:
-        magnitude = abs(number)
-        if not magnitude <= found:
-            found = magnitude if magnitude == magnitude else np.inf
-    return found

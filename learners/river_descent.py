@@ -33,6 +33,7 @@ class Descent:
 
     def __init__(self, name: Optimizer, rate: float, columns: int) -> None:
         self.weights: Floats = np.zeros(columns)
+        self.rate = rate
         self._names = STATE.get(name, ())
         self._on_arrays = name in _ON_ARRAYS
         self._optimizer = _optimizer(name, rate)
@@ -42,6 +43,10 @@ class Descent:
     def iterations(self) -> int:
         """How many steps River counts."""
         return int(self._optimizer.n_iterations)
+
+    @iterations.setter
+    def iterations(self, made: int) -> None:
+        self._optimizer.n_iterations = made
 
     def step(self, gradient: Floats) -> None:
         """Make a step of River's."""
@@ -59,7 +64,7 @@ class Descent:
     def put(self, weights: Floats, iterations: int, state: Mapping[str, Floats]) -> None:
         """Take over weights and, where it is given, the optimiser's state."""
         self.weights[:] = weights
-        self._optimizer.n_iterations = iterations
+        self.iterations = iterations
         for name, values in state.items():
             setattr(self._optimizer, name, values.copy() if self._on_arrays else dict(enumerate(values.tolist())))
 
@@ -77,7 +82,7 @@ class Descent:
     def back_to(self, mark: Mark) -> None:
         """Undo what came after a mark."""
         self.weights[:] = mark.weights
-        self._optimizer.n_iterations = mark.iterations
+        self.iterations = mark.iterations
         for name, values in mark.state.items():
             setattr(self._optimizer, name, values)
 
