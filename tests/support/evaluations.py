@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rheostat.learners.calibration import PlattScaling
+from rheostat.learners.platt import PlattScaling
 from rheostat.learners.contract import Batch, Floats
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block

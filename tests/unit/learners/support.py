@@ -65,3 +65,11 @@ def _numeric_batch(schema_id: str, numeric: Floats, label: Floats) -> Batch:
 
 def _number(text: str) -> float:
     return float(text == "True") if text in ("True", "False") else float(text)
+
+
+def bent(rows: int, slope: float, offset: float, seed: int = 1) -> tuple[Floats, Floats, Floats]:
+    """Return scores whose true probability is sigmoid(slope * logit(score) + offset), labels, and weights of 1."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0.0, 1.5, rows)
+    label = (rng.random(rows) < 1.0 / (1.0 + np.exp(-(slope * logit + offset)))).astype(np.float64)
+    return 1.0 / (1.0 + np.exp(-logit)), label, np.ones(rows)

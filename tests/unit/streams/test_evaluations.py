@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rheostat.learners.calibration import PlattScaling, calibration_error, equal_mass_bins
+from rheostat.learners.calibration import calibration_error, equal_mass_bins
+from rheostat.learners.platt import PlattScaling
 from rheostat.learners.prequential import roc_auc
 from rheostat.learners.score_bins import SCORE_BINS
 from rheostat.streams.cli.evaluate import show

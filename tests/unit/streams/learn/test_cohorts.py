@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rheostat.learners.calibration import PlattScaling
+from rheostat.learners.platt import PlattScaling
 from rheostat.learners.importance import Moments
 from rheostat.streams.learn import evaluation
 from rheostat.streams.learn.cohorts import MEANS, SUMS
