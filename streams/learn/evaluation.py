@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rheostat.learners import prequential
-from rheostat.learners.calibration import PlattScaling
 from rheostat.learners.contract import Batch, Floats, Learner
 from rheostat.learners.features import select
+from rheostat.learners.platt import PlattScaling
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.learn.cohorts import Line, Segments, cohorts
 from rheostat.streams.learn.examples import Examples
@@ -34,14 +34,15 @@ def evaluate(
     learned: bool,
     now_ms: int,
     calibration: PlattScaling | None = None,
+    score: Floats | None = None,
 ) -> dict[str, Any]:
     """Score examples, at least one, with the learner as it is and return the `evaluations` record.
 
     `cells`, for detectors, have the new examples alone; `cohorts` the revisions too. Calibrated scores are those of
-    the line as `calibration` learned it from the blocks before; then it learns this block.
+    the line as `calibration` learned it from the blocks before; then it learns this block. score: where it is known.
     """
     calibration = calibration or PlattScaling()
-    score = _scores(learner, examples.batch)
+    score = scores(learner, examples.batch) if score is None else score
     line = Line(calibration.slope, calibration.offset)
     times, segments = _numbers(examples.records, "occurred_at"), Segments.of(examples.records)
     revised = np.flatnonzero(examples.records.column("revision").to_numpy(zero_copy_only=True))
@@ -102,7 +103,8 @@ def _cells(examples: Examples, segments: Segments, score: Floats, revised: NDArr
     return prequential.coded_cells(*columns, names=segments.names)
 
 
-def _scores(learner: Learner, batch: Batch) -> Floats:
+def scores(learner: Learner, batch: Batch) -> Floats:
+    """Return the learner's scores of all rows, at least one."""
     parts = [select(batch, slice(at, at + SCORED_ROWS)) for at in range(0, len(batch), SCORED_ROWS)]
     return np.concatenate([learner.predict(part) for part in parts])
 
