@@ -24,6 +24,7 @@ from rheostat.learners.contract import Tensors
 
 CHUNK_BYTES = 1_024
 _DIGEST_BYTES = 32
+_CHUNKS_AT_ONCE = 4_096
 
 DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
     {
@@ -65,7 +66,7 @@ def canonical(tensor: NDArray[np.generic]) -> NDArray[np.generic]:
 def tensor_digest(name: str, tensor: NDArray[np.generic]) -> bytes:
     """Return the SHA-256 of one tensor, 32 bytes, in the module's layout."""
     tensor = canonical(tensor)
-    return _tensor_digest(name, tensor, b"".join(_chunk_digests(tensor, range(_chunk_count(tensor)))))
+    return _tensor_digest(name, tensor, _all_chunk_digests(tensor))
 
 
 def tensors_digest(tensors: Tensors) -> str:
@@ -90,6 +91,10 @@ class DigestCache:
         other._layout, other._chunks, other._digests = self._layout.copy(), self._chunks.copy(), self._digests.copy()
         return other
 
+    def forget(self) -> None:
+        """Give up what is kept: the next digest hashes everything. Ones that were copied from this stay as they are."""
+        self._layout, self._chunks, self._digests = {}, {}, {}
+
     def digest(self, tensors: Tensors, touched: Mapping[str, Rows | None]) -> str:
         """Return the digest of `tensors`.
 
@@ -109,7 +114,7 @@ class DigestCache:
 
     def _hash(self, name: str, tensor: NDArray[np.generic], rows: Rows | None) -> None:
         if rows is None or tensor.ndim == 0 or tensor.size == 0:
-            self._chunks[name] = b"".join(_chunk_digests(tensor, range(_chunk_count(tensor))))
+            self._chunks[name] = _all_chunk_digests(tensor)
         else:
             indexes = _chunks_of_rows(tensor, rows)
             chunks = bytearray(self._chunks[name])
@@ -121,6 +126,14 @@ class DigestCache:
 
 def _chunk_count(tensor: NDArray[np.generic]) -> int:
     return -(-tensor.nbytes // CHUNK_BYTES)
+
+
+def _all_chunk_digests(tensor: NDArray[np.generic]) -> bytearray:
+    """Return the digests of all chunks, one behind the other; there is never an object for each of a large tensor."""
+    count, digests = _chunk_count(tensor), bytearray()
+    for start in range(0, count, _CHUNKS_AT_ONCE):
+        digests += b"".join(_chunk_digests(tensor, range(start, min(start + _CHUNKS_AT_ONCE, count))))
+    return digests
 
 
 def _chunk_digests(tensor: NDArray[np.generic], indexes: Iterable[int]) -> list[bytes]:

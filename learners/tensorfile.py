@@ -8,22 +8,26 @@ and against each other before memory is taken for it. Nothing in a file can name
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from rheostat.learners.contract import Tensors
-from rheostat.learners.digest import DTYPES, canonical
+from rheostat.learners.digest import DTYPES, canonical, dtype_name
+from rheostat.learners.pieces import Pieces
 
 HEADER_BYTES_MAX = 4 * 1024 * 1024
 NAME_CHARS_MAX = 256
 AXES_MAX = 8
+_ALIGNMENT = 8
+_ORDER = ("U64", "I64", "F64", "F32", "U32", "I32", "F16", "U16", "I16", "I8", "U8", "BOOL")
+"""Larger types first, so that every tensor lies at a multiple of its element's size."""
 
 
 class TensorFileError(ValueError):
@@ -39,50 +43,104 @@ class _Entry:
     end: int
 
 
-def dump(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return the tensors as a file; equal tensors give equal bytes, whatever their order in the mapping.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A file that is not written yet: its parts, which are the tensors' own memory, and how many bytes they have."""
 
-    metadata: at most one key, because the order of several is random in the format's writer. An empty
-    mapping of tensors is allowed. Raises ValueError for a dtype, name or metadata that `load` would refuse.
+    parts: tuple[memoryview, ...]
+    size: int
+
+    def sha256(self) -> str:
+        """Return the digest of the whole file, 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(part)
+        return digest.hexdigest()
+
+    def between(self, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of the file; what lies behind its end is left out."""
+        return b"".join(self.views(start, end))
+
+    def views(self, start: int, end: int) -> Iterator[memoryview]:
+        """Yield these bytes where they lie, one part after the other."""
+        at = 0
+        for part in self.parts:
+            if at < end and start < at + len(part):
+                yield part[max(0, start - at) : end - at]
+            at += len(part)
+
+
+def lay_out(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> Layout:
+    """Return the tensors as a file of which nothing is copied: they must not change before it is written.
+
+    Equal tensors give equal bytes, whatever their order in the mapping: larger types come first, then names in order,
+    and no member of the header is left to a library. metadata: at most one key. No tensors at all are allowed. Raises
+    ValueError for a dtype, name or metadata that `load` would refuse.
     """
     if metadata is not None and len(metadata) > 1:
         raise ValueError(f"at most one metadata key, got {sorted(metadata)}")
     for name in tensors:
         _check_name(name)
-    ordered = {name: canonical(tensors[name]) for name in sorted(tensors)}
-    return save(ordered, metadata=None if metadata is None else dict(metadata))
+    ordered = sorted(tensors.items(), key=lambda item: (_ORDER.index(dtype_name(item[1].dtype)), item[0]))
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    parts, end = [], 0
+    for name, tensor in ordered:
+        whole = canonical(tensor)
+        start, end = end, end + whole.nbytes
+        header[name] = {"dtype": dtype_name(whole.dtype), "shape": list(whole.shape), "data_offsets": [start, end]}
+        parts.append(whole.reshape(-1).view(np.uint8).data)
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return Layout((memoryview(len(text).to_bytes(8, "little") + text), *parts), 8 + len(text) + end)
+
+
+def dump(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the file that `lay_out` describes."""
+    return b"".join(lay_out(tensors, metadata).parts)
 
 
 def load(data: bytes, bytes_max: int, tensors_max: int) -> dict[str, NDArray[np.generic]]:
-    """Return the tensors of a file, as writable copies.
+    """Return the tensors of a file, as writable copies. Raises as `load_pieces` does."""
+    return load_pieces(Pieces.of(data), bytes_max, tensors_max)
+
+
+def load_pieces(data: Pieces, bytes_max: int, tensors_max: int) -> dict[str, NDArray[np.generic]]:
+    """Return the tensors of a file, as writable copies; each piece is given up once it is copied.
 
     Raises TensorFileError, before any array is built, if the file is longer than `bytes_max`, holds more than
     `tensors_max` tensors, or has an unknown dtype, a size that does not fit its shape, or a gap or overlap.
     """
     if len(data) > bytes_max:
         raise TensorFileError(f"{len(data)} bytes are more than the limit of {bytes_max}")
-    header, body_start = _header(data)
+    header = _header(data)
     if len(header) - ("__metadata__" in header) > tensors_max:
         raise TensorFileError(f"{len(header)} tensors are more than the limit of {tensors_max}")
     _check_metadata(header.pop("__metadata__", None))
     entries = [_entry(name, value) for name, value in header.items()]
-    _check_cover(entries, len(data) - body_start)
-    return {entry.name: _array(entry, data, body_start) for entry in entries}
+    ordered = _covering(entries, len(data))
+    arrays = {entry.name: _array(entry, data) for entry in ordered}
+    return {entry.name: arrays[entry.name] for entry in entries}
 
 
-def _header(data: bytes) -> tuple[dict[str, object], int]:
+def _header(data: Pieces) -> dict[str, object]:
     if len(data) < 8:
         raise TensorFileError(f"{len(data)} bytes are too short for a header")
-    length = int.from_bytes(data[:8], "little")
-    if length > HEADER_BYTES_MAX or 8 + length > len(data):
+    length = int.from_bytes(_taken(data, 8), "little")
+    if length > HEADER_BYTES_MAX or length > len(data):
         raise TensorFileError(f"header length {length} does not fit into the file or the limit")
     try:
-        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        header = json.loads(_taken(data, length).decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise TensorFileError(f"header is not valid JSON: {error}") from error
     if not isinstance(header, dict):
         raise TensorFileError("header is not a JSON object")
-    return header, 8 + length
+    return header
+
+
+def _taken(data: Pieces, count: int) -> bytes:
+    taken = np.empty(count, np.uint8)
+    data.take(taken)
+    return taken.tobytes()
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -133,19 +191,24 @@ def _naturals(name: str, value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _check_cover(entries: list[_Entry], body_bytes: int) -> None:
-    """Require that the tensors lie one after another and fill the body exactly."""
+def _covering(entries: list[_Entry], body_bytes: int) -> list[_Entry]:
+    """Return the tensors as they lie, which must be one after another, filling the body exactly."""
+    ordered = sorted(entries, key=lambda entry: (entry.start, entry.end))
     position = 0
-    for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
+    for entry in ordered:
         if entry.start != position:
             raise TensorFileError(f"tensor {entry.name!r}: starts at {entry.start}, expected {position}")
         position = entry.end
     if position != body_bytes:
         raise TensorFileError(f"tensors end at {position}, the file at {body_bytes}")
+    return ordered
 
 
-def _array(entry: _Entry, data: bytes, body_start: int) -> NDArray[np.generic]:
-    raw = np.frombuffer(data, np.uint8, entry.end - entry.start, body_start + entry.start)
+def _array(entry: _Entry, data: Pieces) -> NDArray[np.generic]:
+    # The tensor owns its memory: nobody could tell who else has a view of what is one itself.
+    tensor = np.empty(entry.shape, entry.dtype)
+    raw = tensor.reshape(-1).view(np.uint8)
+    data.take(raw)
     if entry.dtype == np.bool_ and np.any(raw > 1):
         raise TensorFileError(f"tensor {entry.name!r}: a truth value is neither 0 nor 1")
-    return raw.copy().view(entry.dtype).reshape(entry.shape)
+    return tensor

@@ -187,7 +187,7 @@ _ALL = (
         cloudevents=True,
     ),
     Topic(ALERTS, "rule", ("monitor",), "incidents opened and closed", 90 * _DAY_MS, cloudevents=True),
-    Topic(DECISIONS, "model", ("monitor",), "verdicts with everything they rest on", cloudevents=True),
+    Topic(DECISIONS, "model", ("monitor", "learn"), "verdicts with everything they rest on", cloudevents=True),
     Topic(AUDIT, "object", ("all",), "actions that someone may ask about later", cloudevents=True),
     Topic(PRIVACY_COMMANDS, "subject_id", ("people",), "consent changes and erasure requests", cloudevents=True),
     Topic(PRIVACY_RECEIPTS, "subject", ("all",), "signed proof of what was done", cloudevents=True),

@@ -28,7 +28,10 @@ from rheostat.streams.errors import ConfigError
 from rheostat.streams.intake.settings import BurstSettings, WeightSettings
 from rheostat.streams.intake.sources import SourceSettings
 from rheostat.streams.join.settings import JoinSettings
+from rheostat.streams.learn.settings import GateSettings
+from rheostat.streams.models.manifest import Mode
 from rheostat.streams.monitor.settings import MonitorSettings
+from rheostat.streams.serving.arms import Arm
 from rheostat.streams.serving.fallback import Fallback
 from rheostat.streams.watch.settings import WatchSettings
 
@@ -102,6 +105,8 @@ class ServeConfig:
     """The HTTP server. drain_ms: how long it goes on answering, as not ready, after it was told to end.
 
     fallbacks: tables `[serve.fallbacks.MODEL]`, what is answered when the model's version has become too old.
+    arms: tables `[serve.arms.MODEL.ARM]`, what else answers for a model, and whom; another salt places everybody anew.
+    shadow_queue_max: answers that may wait for shadows. explain_words: a file as streams/serving/explain.en.toml.
     """
 
     host: str = "127.0.0.1"
@@ -113,6 +118,10 @@ class ServeConfig:
     prediction_ttl_ms: int = 30 * 60_000
     drain_ms: int = 1_000
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, Arm]] = field(default_factory=dict)
+    arms_salt: str = ""
+    shadow_queue_max: int = 10_000
+    explain_words: str | None = None
     api_keys_file: str | None = None
 
     def __post_init__(self) -> None:
@@ -125,6 +134,7 @@ class GatewayConfig:
 
     in_flight_max: events that may wait for the broker. spool_dir: where set, events are safe once they are in a spool
     there, and are accepted while Kafka is away. identity_secret_file: see the feedback client's `identity_secret`.
+    stamp_every: which events are stamped for measuring freshness: every so-many-th, 0 none.
     """
 
     host: str = "127.0.0.1"
@@ -139,6 +149,7 @@ class GatewayConfig:
     spool_sync_ms: int = 1_000
     api_keys_file: str | None = None
     identity_secret_file: str | None = None
+    stamp_every: int = 100
 
     def __post_init__(self) -> None:
         _in_range("gateway.port", self.port, 0, 65_535)
@@ -147,6 +158,7 @@ class GatewayConfig:
         _in_range("gateway.in_flight_max", self.in_flight_max, self.batch_max, 500_000)
         _in_range("gateway.acknowledge_timeout_ms", self.acknowledge_timeout_ms, 100, 300_000)
         _in_range("gateway.retry_after_s", self.retry_after_s, 1, 3_600)
+        _in_range("gateway.stamp_every", self.stamp_every, 0, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ class ModelConfig:
     network, module: a table for learner "hashed-mlp", and for "torch"; the seed is the model's, not the one in it.
     policy, bandit: tables for learner "linear-bandit" alone: how it chooses, and how it learns.
     estimator, parameters, steps: for learner "river" alone, which estimator of River, see learners/river/README.md.
+    mode: what servers do with what is learned. gate: table of when a version is withheld from them.
     """
 
     learner: Literal["linear", "hashed-mlp", "torch", "bayes-logistic", "river", "linear-bandit"]
@@ -175,6 +188,8 @@ class ModelConfig:
     module: ModuleSettings | None = None
     policy: Policy | None = None
     bandit: BanditSettings | None = None
+    mode: Mode = "online"
+    gate: GateSettings = field(default_factory=GateSettings)
 
     def __post_init__(self) -> None:
         river = self.estimator is not None or bool(self.steps)

@@ -5,10 +5,11 @@ Intake and join tasks keep cumulative `counts` that are committed with their off
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from rheostat.schemas.hops import Trail
 from rheostat.streams.join.books import (
     CHANGE_FATES,
     CHANGES_IN,
@@ -112,6 +113,15 @@ class LoopMetrics:
     def lag(self, stage: str, records: int) -> None:
         """Set how far a stage is behind."""
         self._metrics.stage_lag_records.labels(stage).set(records)
+
+    def passed(self, stage: str, trails: Sequence[Trail], committed_ms: int) -> None:
+        """Show how old what a learner published was; stages before it show nothing."""
+        if stage.startswith("learn-"):
+            self._metrics.learned(stage.removeprefix("learn-"), trails, committed_ms)
+
+    def bad_trail(self, stage: str, fault: str) -> None:
+        """Count a trail that had a fault."""
+        self._metrics.stage_bad_trails_total.labels(stage, fault).inc()
 
     def _show(self, partition: str, books: Mapping[str, Mapping[str, int]]) -> None:
         for name, counts in books.items():

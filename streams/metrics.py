@@ -6,7 +6,7 @@ partitions, configured models, and `CLOSED_LABELS`; names of sources are bounded
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -15,9 +15,13 @@ from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from rheostat.schemas.hops import Trail
 from rheostat.streams.conservation import OUTCOMES
+from rheostat.streams.engine.hops import FAULTS
 from rheostat.streams.join.books import FEEDBACK_FATES, PREDICTION_FATES
+from rheostat.streams.models.manifest import GATE_CHECKS
 from rheostat.streams.models.refusal import CHECKS
+from rheostat.streams.serving.arms import SKIPS
 
 Metric = TypeVar("Metric", Counter, Histogram)
 PREFIX = "rheostat_"
@@ -25,14 +29,18 @@ OTHER = "other"
 INTAKE_FATES = OUTCOMES
 JOIN_FATES = FEEDBACK_FATES
 JOIN_PREDICTION_FATES = PREDICTION_FATES
+COUNTED_MAX = 100
+"""For how many events one trail is counted at most."""
 JOIN_SIDES = ("prediction", "feedback")
 JOIN_MEDIA = ("memory", "disk")
 UPDATE_KINDS = ("base", "delta")
+WITHHELD_REASONS = (*GATE_CHECKS, "apprentice", "log-only")
 ALARMS_ABOUT = ("target", "subject", "source", "segment", "lockstep")
 CORRECTION_CAUSES = ("burst", "lockstep")
+HOPS = ("produce", "intake", "to-join", "join", "intake-join", "to-learn", "learn", "publish", "follow")
 DRIFT_STATES = ("healthy", "suspect", "rolling_back", "probation", "frozen")
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR", "TIMEOUT")
-ROUTES = ("/predict", "/models", "/openapi.json", "/feedback", "/healthz", "/metrics")
+ROUTES = ("/predict", "/explain", "/models", "/openapi.json", "/feedback", "/healthz", "/metrics")
 STATUSES = ("200", "202", "400", "401", "404", "405", "413", "500", "503")
 CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -42,16 +50,22 @@ CLOSED_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "state": DRIFT_STATES,
         "side": JOIN_SIDES,
         "medium": JOIN_MEDIA,
+        "withheld": WITHHELD_REASONS,
         "about": ALARMS_ABOUT,
         "cause": CORRECTION_CAUSES,
+        "hop": (*HOPS, OTHER),
+        "fault": FAULTS,
         "route": (*ROUTES, OTHER),
         "status": (*STATUSES, OTHER),
+        "why": SKIPS,
     }
 )
 """All values of the labels that do not depend on the configuration. `fate` depends on the metric: intake or join."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SLOW = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_FRESH_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 350, 500, 750)
+_FRESH = (*(bound_ms / 1000 for bound_ms in _FRESH_MS), 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _HUMAN = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -92,6 +106,7 @@ METRICS: tuple[MetricDef, ...] = (
     _histogram("stage_restore_seconds", "Time to rebuild a task's state from the log, or its share.", _SLOW, "stage"),
     _gauge("stage_open_tasks", "Tasks this process owns.", "stage"),
     _gauge("stage_lag_records", "How far the stage is behind the end of its sources.", "stage"),
+    _counter("stage_bad_trails_total", "Trails in headers passed over; but `clock`: corrected.", "stage", "fault"),
     _gauge(
         "conservation_imbalance_records",
         "Records that went in minus records accounted for; anything but 0 is a defect.",
@@ -136,12 +151,20 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("learn_published_updates_total", "Updates published.", "model", "kind"),
     _gauge("learn_matured_brier_ratio", "Test-then-train Brier loss on matured labels, 0 to 1.", "model"),
     _counter("learn_undone_steps_total", "Steps undone because they would not have been finite.", "model"),
+    _counter("learn_left_out_examples_total", "Examples left out, as the model was not finite after them.", "model"),
+    _counter("learn_withheld_updates_total", "Updates that servers do not answer with, by why.", "model", "withheld"),
+    _gauge("learn_gate_evidence_nats", "Evidence that the gate must close or, if closed, open for its loss.", "model"),
+    _histogram("learn_freshness_seconds", "Stamped events: produced to learned and published.", _FRESH, "model"),
+    _histogram("learn_hop_seconds", "The same, hop by hop; `publish` ends with the commit.", _FRESH, "model", "hop"),
     # Serving.
     _gauge("follower_version_epoch", "Epoch of the version in use.", "model"),
     _gauge("follower_version_sequence", "Sequence of the version in use.", "model"),
     _gauge("follower_version_age_seconds", "Time since the version in use was published.", "model"),
     _counter("follower_refused_updates_total", "Updates refused; the last good version stayed.", "model", "reason"),
     _counter("follower_swaps_total", "Times another version was taken into use.", "model"),
+    _histogram("follower_freshness_seconds", "Stamped events: produced to learned and in use here.", _FRESH, "model"),
+    _histogram("follower_hop_seconds", "The same, hop by hop; they add up to it.", _FRESH, "model", "hop"),
+    _counter("follower_bad_trails_total", "Trails in headers passed over; but `clock`: corrected.", "fault"),
     _counter("serve_predictions_total", "Predictions answered.", "model"),
     _counter(
         "serve_fallback_predictions_total",
@@ -151,6 +174,10 @@ METRICS: tuple[MetricDef, ...] = (
     _counter("serve_dropped_predictions_total", "Predictions answered but not logged: the queue was full."),
     _counter("serve_http_requests_total", "Requests answered.", "route", "status"),
     _histogram("serve_http_request_seconds", "Time to answer a request.", _FAST, "route"),
+    _counter("arm_predictions_total", "Predictions by the arm that gave them, shadows too.", "model", "arm"),
+    _counter(
+        "arm_skipped_predictions_total", "Those that an arm should have given and did not.", "model", "arm", "why"
+    ),
     # Gateway.
     _counter("gateway_requests_total", "Requests answered.", "route", "status"),
     _counter("gateway_events_total", "Events accepted."),
@@ -178,6 +205,7 @@ class Metrics:
     stage_restore_seconds: Histogram
     stage_open_tasks: Gauge
     stage_lag_records: Gauge
+    stage_bad_trails_total: Counter
     conservation_imbalance_records: Gauge
     intake_consumed_events_total: Counter
     intake_events_total: Counter
@@ -213,16 +241,26 @@ class Metrics:
     learn_published_updates_total: Counter
     learn_matured_brier_ratio: Gauge
     learn_undone_steps_total: Counter
+    learn_left_out_examples_total: Counter
+    learn_withheld_updates_total: Counter
+    learn_gate_evidence_nats: Gauge
+    learn_freshness_seconds: Histogram
+    learn_hop_seconds: Histogram
     follower_version_epoch: Gauge
     follower_version_sequence: Gauge
     follower_version_age_seconds: Gauge
     follower_refused_updates_total: Counter
     follower_swaps_total: Counter
+    follower_freshness_seconds: Histogram
+    follower_hop_seconds: Histogram
+    follower_bad_trails_total: Counter
     serve_predictions_total: Counter
     serve_fallback_predictions_total: Counter
     serve_dropped_predictions_total: Counter
     serve_http_requests_total: Counter
     serve_http_request_seconds: Histogram
+    arm_predictions_total: Counter
+    arm_skipped_predictions_total: Counter
     gateway_requests_total: Counter
     gateway_events_total: Counter
     gateway_waiting_events: Gauge
@@ -248,6 +286,12 @@ class Metrics:
                 for labels in product(*values):
                     getattr(self, definition.name).labels(*labels)
 
+    def declare_arm(self, model: str, arm: str) -> None:
+        """Create the counters of a model's arm at 0."""
+        self.arm_predictions_total.labels(model, arm)
+        for why in SKIPS:
+            self.arm_skipped_predictions_total.labels(model, arm, why)
+
     def follower_refused(self, model: str, reason: str) -> None:
         """Count a refused update; a reason that is not one of refusal.CHECKS is counted as `other`."""
         self.follower_refused_updates_total.labels(model, _closed(reason, CHECKS)).inc()
@@ -257,6 +301,18 @@ class Metrics:
         self._series(self.serve_predictions_total, model).inc(count)
         if fallback:
             self.serve_fallback_predictions_total.labels(model).inc(count)
+
+    def learned(self, model: str, trails: Iterable[Trail], committed_ms: int) -> None:
+        """Show how long stamped events took until a version that learned them was published."""
+        for trail in trails:
+            hops = trail.spans(committed_ms, committed_ms)[:-1]
+            self._passed(self.learn_freshness_seconds, self.learn_hop_seconds, model, hops, trail.count)
+
+    def followed(self, model: str, trails: Iterable[Trail], read_ms: int, served_ms: int) -> None:
+        """Show how long stamped events took until a version that learned them was in use."""
+        for trail in trails:
+            hops = trail.spans(read_ms, served_ms)
+            self._passed(self.follower_freshness_seconds, self.follower_hop_seconds, model, hops, trail.count)
 
     def http_answered(self, route: str, status: str, seconds: float) -> None:
         """Count an answered request; paths and statuses that are not in the tuples count as `other`."""
@@ -274,6 +330,15 @@ class Metrics:
             raise ValueError(f"state: {state!r} is not one of {', '.join(DRIFT_STATES)}")
         for each in DRIFT_STATES:
             self.monitor_drift_state.labels(model, each).set(each == state)
+
+    def _passed(
+        self, freshness: Histogram, hop: Histogram, model: str, hops: Sequence[tuple[str, int]], count: int
+    ) -> None:
+        whole = self._series(freshness, model), sum(span_ms for _, span_ms in hops) / 1000
+        parts = [(self._series(hop, model, _closed(name, HOPS)), span_ms / 1000) for name, span_ms in hops]
+        for _ in range(min(count, COUNTED_MAX)):
+            for series, seconds in (whole, *parts):
+                series.observe(seconds)
 
 
 class Cumulative:

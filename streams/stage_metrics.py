@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rheostat.streams.loop_metrics import LoopMetrics
-from rheostat.streams.metrics import DRIFT_STATES, Cumulative, Metrics
+from rheostat.streams.metrics import DRIFT_STATES, WITHHELD_REASONS, Cumulative, Metrics
 
 # A process has one or two of the stages, and importing another takes as long as a good part of its own start.
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class StageMetrics(LoopMetrics):
         own.learn_published_updates_total.labels(model, "base").inc(self._more("bases", task.bases))
         own.learn_published_updates_total.labels(model, "delta").inc(self._more("deltas", task.deltas))
         own.learn_undone_steps_total.labels(model).inc(self._more("undone", task.steps_undone))
+        own.learn_left_out_examples_total.labels(model).inc(self._more("left out", task.left_out))
+        for reason in WITHHELD_REASONS:
+            more = self._more(f"withheld {reason}", task.withheld[reason])
+            own.learn_withheld_updates_total.labels(model, reason).inc(more)
+        own.learn_gate_evidence_nats.labels(model).set(max(0.0, task.gate.state.bets.nats))
         since, learned = self._speed_since
         if (passed := monotonic() - since) >= SPEED_OVER_S:
             own.learn_examples_per_second.labels(model).set((task.learned - learned) / passed)
@@ -117,10 +122,10 @@ class StageMetrics(LoopMetrics):
                 self._own.intake_source_reliability_ratio.labels(each.name).set(min(factors))
 
     def _more(self, name: str, now: int) -> int:
-        """Return by how much a counter of the task has grown since it was last shown."""
+        """Return by how much a counter of the task has grown since it was last shown; one that went back has not."""
         grown = now - self._before.get(name, 0)
         self._before[name] = now
-        return grown
+        return max(0, grown)
 
 
 def _intake_of(stage: str, task: Any) -> IntakeTask | None:

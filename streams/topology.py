@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rheostat.schemas import catalogue
+from rheostat.streams.engine.hops import Hop
 from rheostat.streams.errors import ConfigError
 
 
@@ -42,8 +43,11 @@ TOPOLOGY: tuple[StageRow, ...] = (
     StageRow(
         "learn",
         (catalogue.EXAMPLES, catalogue.MODELS_COMMANDS),
-        (catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS, catalogue.MODELS_STATUS),
-        "test, then train; publish versions; go back on command",
+        (
+            *(catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS),
+            *(catalogue.MODELS_STATUS, catalogue.DECISIONS),
+        ),
+        "test, then train; publish versions, some withheld; go back on command",
         per_model=True,
     ),
     StageRow(
@@ -71,6 +75,19 @@ SERVING = StageRow(
     (catalogue.PREDICTIONS, catalogue.MODELS_STATUS),
     "follow the model topic, answer requests, log predictions",
 )
+
+HOPS = {
+    "intake": Hop("intake", catalogue.LEDGER),
+    "intake-join": Hop("intake-join", catalogue.EXAMPLES),
+    "join": Hop("join", catalogue.EXAMPLES),
+    "learn": Hop("learn", catalogue.MODELS),
+}
+"""By stage, how trails come from an event to the version that learned it (`schemas/hops.py`)."""
+
+
+def hop_of(stage: str) -> Hop | None:
+    """Return the hop of a stage, by its name as the engine runs it; None for one that is not on the way."""
+    return HOPS.get("learn" if stage.startswith("learn-") else stage)
 
 
 def stage_names() -> tuple[str, ...]:

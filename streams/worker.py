@@ -26,7 +26,7 @@ from rheostat.streams.lean_imports import compile_without_scipy, convert_without
 from rheostat.streams.metrics import Metrics, serve_metrics
 from rheostat.streams.models.signing import load_key_ring
 from rheostat.streams.monitor.settings import MonitorSettings
-from rheostat.streams.topology import StageRow
+from rheostat.streams.topology import StageRow, hop_of
 from rheostat.streams.watch.settings import WatchSettings
 from rheostat.streams.wrapped_learners import wrapped
 
@@ -134,17 +134,23 @@ def build_monitor(settings: MonitorSettings, keys_dir: Path) -> Stage:
 
 def build_learn(config: Config, model: str, keys_dir: Path, slot: str) -> Stage:
     """Build the learn stage of one model. Imports River or torch only where the model needs it."""
+    from rheostat.streams.learn.golden import GoldenInputs
     from rheostat.streams.learn.settings import LearnSettings
     from rheostat.streams.learn.stage import LearnStage
 
-    schema = config.feature_schema(model)
+    schema, chosen = config.feature_schema(model), config.models[model]
     settings = LearnSettings(
         model=model,
         member=f"learner-{model}-{slot}",
         base_every=config.learn.base_every,
         state_every=config.learn.state_every,
+        mode=chosen.mode,
+        gate=chosen.gate,
     )
-    chosen = config.models[model]
+    try:
+        GoldenInputs(schema, chosen.gate.golden)
+    except ValueError as error:
+        raise ConfigError(f"models.{model}.gate: {error}") from error
     return LearnStage(settings, learner_maker(chosen, schema), signer(keys_dir, "learner"), load_key_ring(keys_dir))
 
 
@@ -260,7 +266,16 @@ def _make_loop(stage: Stage, broker: Broker, slot: str, config: Config, observer
     clock: Clock = WallClock()
 
     def make(process: Process) -> StageLoop:
-        return StageLoop(stage, broker, slot=slot, clock=clock, limits=limits, process=process, observer=observer)
+        return StageLoop(
+            stage,
+            broker,
+            slot=slot,
+            clock=clock,
+            limits=limits,
+            process=process,
+            observer=observer,
+            hop=hop_of(stage.name),
+        )
 
     return make
 

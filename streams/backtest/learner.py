@@ -32,8 +32,9 @@ from rheostat.streams.errors import ConfigError
 from rheostat.streams.join.settings import JoinSettings
 from rheostat.streams.join.stage import JoinStage, JoinTask
 from rheostat.streams.learn.evaluation import SCORED_ROWS
+from rheostat.streams.learn.publication import UNTRAINED
 from rheostat.streams.learn.settings import LearnSettings
-from rheostat.streams.learn.stage import FIRST, TICK_MS, LearnStage, LearnTask
+from rheostat.streams.learn.stage import TICK_MS, LearnStage, LearnTask
 from rheostat.streams.models.signing import KeyRing, generate_signer
 from rheostat.streams.models.version import Version
 from rheostat.streams.provision import create_topics
@@ -101,7 +102,7 @@ def try_learner(rows: LearnerRows, trial: LearnerTrial, progress: Progress = lam
             task = pipeline.learn_task
             served[cut.predictions] = _answer(task.learner, rows, cut.predictions)
             scores = (served if rows.logged is None else rows.logged)[cut.predictions]
-            shown = records.predictions(cut.predictions, scores, task.progress.version or FIRST)
+            shown = records.predictions(cut.predictions, scores, task.progress.version or UNTRAINED)
             pipeline.outcomes.shown(cut.predictions)
             pipeline.step(cut.now_ms, [each for each in (shown, records.labels_of(cut.labels)) if len(each)])
             steps += 1
@@ -111,7 +112,7 @@ def try_learner(rows: LearnerRows, trial: LearnerTrial, progress: Progress = lam
             outcomes=pipeline.outcomes.finish(served),
             books=pipeline.books,
             kind=task.learner.kind,
-            version=task.progress.version or FIRST,
+            version=task.progress.version or UNTRAINED,
             digest=tensors_digest(task.learner.parameters()),
             steps=steps,
             labels=records.labels,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rheostat.schemas import catalogue, codec
+from rheostat.streams.bench import hop_times
 from rheostat.streams.bench.load import SCHEMA, SimulatedLoad
 from rheostat.streams.bench.processors import Processors
 from rheostat.streams.engine.broker import Broker
@@ -24,10 +25,12 @@ from rheostat.streams.local.pipeline import Pipeline
 from rheostat.streams.local.predict_client import PredictClient
 from rheostat.streams.models.manifest import decode_manifest
 from rheostat.streams.models.version import Version
+from rheostat.streams.packed_columns import own_columns
 
 GROUPS = ("intake-join", "learn", "monitor")
 REQUEST_EVERY_S = 0.02
 SAMPLE_EVERY = 5
+STAMP_EVERY = 100
 
 
 def bench_freshness(
@@ -42,6 +45,9 @@ def bench_freshness(
 ) -> dict[str, Any]:
     """Run the pipeline under load; return percentiles of freshness in ms, by model and of the slowest model.
 
+    With them goes how long stamped events took for each hop until the version that learned them was in use, as the
+    server's own histograms tell (see `hop_times`). From there on an event waits until somebody asks.
+
     What is sent in the first `warm_up_s` is not measured: a broker just started compiles its code for a while.
     """
     trackers = {model: FreshnessTracker() for model in pipeline.config.models}
@@ -55,17 +61,25 @@ def bench_freshness(
         ]
         for thread in threads:
             thread.start()
-        SimulatedLoad(broker.producer()).run(rate, warm_up_s)
-        load = SimulatedLoad(broker.producer(), lambda ids, at: _note_sent(trackers, ids, at))
+        SimulatedLoad(broker.producer(), stamp_every=STAMP_EVERY).run(rate, warm_up_s)
+        load = SimulatedLoad(broker.producer(), lambda ids, at: _note_sent(trackers, ids, at), STAMP_EVERY)
+        hops_before = hop_times.look(pipeline.url)
         processors = Processors()
         load.run(rate, seconds, progress)
         used = processors.summary()
         _wait_for_learning(children, trackers, 15.0)
+        hops = hop_times.look(pipeline.url)
         stop.set()
         for thread in threads:
             thread.join(5)
     return {
-        **_summary(trackers, rate, seconds, load.sent),
+        **_summary(
+            trackers,
+            {model: hop_times.summary(hops_before, hops, model) for model in trackers},
+            rate,
+            seconds,
+            load.sent,
+        ),
         **used,
         "warm_up_s": warm_up_s,
         "processes": [*GROUPS, "serve"],
@@ -79,12 +93,16 @@ def _note_sent(trackers: dict[str, FreshnessTracker], ids: list[str], at: float)
 
 
 def _observe_log(broker: Broker, trackers: dict[str, FreshnessTracker], stop: threading.Event) -> None:
-    """Note where events came out of the join and which version learned which examples."""
-    tailer = broker.tailer([catalogue.EXAMPLES, catalogue.MODELS], from_beginning=True)
+    """Note where events came out of the join and which version learned which examples.
+
+    A consumer as stages have it, though it commits nothing: of all readers it takes the least from what is measured.
+    """
+    consumer = broker.static_consumer("bench-observer", [catalogue.EXAMPLES, catalogue.MODELS])
+    consumer.start(dict.fromkeys(consumer.take_assigned()))
     while not stop.is_set():
-        for block in tailer.poll(10_000, 50):
+        for block in consumer.poll(10_000, 50):
             if block.topic == catalogue.EXAMPLES:
-                ids = codec.decode_fields(block.topic, block.values, 1).column(0).to_pylist()
+                ids = own_columns([block], ["example_id"]).column(0).to_pylist()
                 for tracker in trackers.values():
                     for event_id, offset in zip(ids, block.offsets, strict=True):
                         if event_id in tracker.sent:
@@ -92,7 +110,7 @@ def _observe_log(broker: Broker, trackers: dict[str, FreshnessTracker], stop: th
             else:
                 for value in block.values:
                     _note_version(trackers, value)
-    tailer.close()
+    consumer.close()
 
 
 def _note_version(trackers: dict[str, FreshnessTracker], value: bytes | None) -> None:
@@ -126,7 +144,13 @@ def _wait_for_learning(children: Children, trackers: dict[str, FreshnessTracker]
     children.wait_until(done, "everything sent is served", seconds + 5)
 
 
-def _summary(trackers: dict[str, FreshnessTracker], rate: int, seconds: float, sent: int) -> dict[str, Any]:
+def _summary(
+    trackers: dict[str, FreshnessTracker],
+    hops: dict[str, dict[str, Any]],
+    rate: int,
+    seconds: float,
+    sent: int,
+) -> dict[str, Any]:
     by_model = {}
     for model, tracker in trackers.items():
         found = tracker.latencies_ms()
@@ -139,11 +163,14 @@ def _summary(trackers: dict[str, FreshnessTracker], rate: int, seconds: float, s
             "measured": len(found),
             "not_served": len(tracker.sent) - len(found),
             "versions": len(tracker.served),
+            **hops[model],
         }
     slower = max(by_model.values(), key=lambda each: each["freshness_ms_p50"])
     return {
         "freshness_ms_p50": slower["freshness_ms_p50"],
         "freshness_ms_p99": max(each["freshness_ms_p99"] for each in by_model.values()),
+        "hops": slower["hops"],
+        "longest_hop": slower["longest_hop"],
         "rate": rate,
         "seconds": seconds,
         "events": sent,

@@ -1,24 +1,29 @@
-"""A steady simulated load: predictions with random features, and feedback about them by a noisy linear rule."""
+"""A steady simulated load: predictions with random features, and feedback about them by a noisy linear rule.
+
+It shares the machine with what is measured, so it costs as little as can be: of the records of a moment one is encoded,
+and the others are that one with other bytes in the fields that differ, all of the same length.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from rheostat.learners.contract import FeatureSchema
 from rheostat.schemas import catalogue, codec
+from rheostat.streams.client.stamps import Stamps
 from rheostat.streams.engine.broker import Producer
 
 SCHEMA = FeatureSchema("bench@1", tuple(f"x{index}" for index in range(8)), ())
 TICK_S = 0.02
 TARGETS = 2_000
 SUBJECTS = 5_000
+Bytes = NDArray[np.uint8]
 FLUSH_TIMEOUT_MS = 10_000
 
 OnSent = Callable[[list[str], float], None]
@@ -26,10 +31,14 @@ OnSent = Callable[[list[str], float], None]
 
 
 class SimulatedLoad:
-    """Produces predictions and, right behind them, feedback about them; `sent` counts the feedback."""
+    """Produces predictions and, right behind them, feedback about them; `sent` counts the feedback.
 
-    def __init__(self, producer: Producer, on_sent: OnSent = lambda ids, at: None) -> None:
+    stamp_every: which feedback is stamped as a client's is, every so-many-th, 0 none.
+    """
+
+    def __init__(self, producer: Producer, on_sent: OnSent = lambda ids, at: None, stamp_every: int = 0) -> None:
         self.sent = 0
+        self._stamps = Stamps(stamp_every)
         self._producer = producer
         self._on_sent = on_sent
         self._random = np.random.default_rng(0)
@@ -52,75 +61,96 @@ class SimulatedLoad:
     def send(self, count: int) -> None:
         """Send this many predictions and events now."""
         now_ms = time.time_ns() // 1_000_000
-        ids = _random_ids(count)
+        ids = np.frombuffer(os.urandom(16 * count).hex().encode(), np.uint8).reshape(count, -1)
         features = self._random.normal(size=(count, len(SCHEMA.numeric)))
         label = features @ self._truth + self._random.normal(size=count) > 0
-        self._write(catalogue.PREDICTIONS, ids, _predictions(ids, features, now_ms), now_ms)
-        event_ids = [f"e-{each}" for each in ids]
+        keys = _rows(ids)
         # All by chance: whoever always met the same targets in the same order would look like an accomplice.
         subjects, targets = (self._random.integers(0, of, count) for of in (SUBJECTS, TARGETS))
-        events = _feedback(event_ids, ids, label, subjects, targets, now_ms)
-        self._on_sent(event_ids, time.perf_counter())
-        self._write(catalogue.FEEDBACK_EXPLICIT, ids, events, now_ms)
+        self._write(catalogue.PREDICTIONS, keys, predictions(ids, features, now_ms), now_ms, None)
+        events = feedback(ids, label, subjects, targets, now_ms)
+        self._on_sent([f"e-{key.decode()}" for key in keys], time.perf_counter())
+        self._write(catalogue.FEEDBACK_EXPLICIT, keys, events, now_ms, self._stamps)
         self.sent += count
 
-    def _write(self, topic: str, keys: list[str], batch: pa.RecordBatch, now_ms: int) -> None:
-        for key, value in zip(keys, codec.encode_block(topic, batch), strict=True):
-            self._producer.send(topic, key.encode(), value, timestamp_ms=now_ms)
+    def _write(self, topic: str, keys: list[bytes], values: list[bytes], now_ms: int, stamps: Stamps | None) -> None:
+        for key, value in zip(keys, values, strict=True):
+            self._producer.send(topic, key, value, timestamp_ms=now_ms, headers=stamps.headers() if stamps else None)
 
 
-def _random_ids(count: int) -> list[str]:
-    digits = os.urandom(16 * count).hex()
-    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
-
-
-def _predictions(ids: list[str], features: NDArray[np.float64], now_ms: int) -> pa.RecordBatch:
-    count, width = features.shape
-    columns: dict[str, Any] = {
-        "prediction_id": pa.array(ids),
-        "model": pa.array(["linear"] * count),
-        "epoch": pa.array([0] * count, pa.int64()),
-        "sequence": pa.array([0] * count, pa.int64()),
-        "feature_set": pa.array([SCHEMA.id] * count),
-        "numeric": pa.ListArray.from_arrays(np.arange(0, count * width + 1, width, dtype=np.int32), features.ravel()),
-        "categorical": pa.array([[]] * count, pa.list_(pa.string())),
-        "segment": pa.array(["all"] * count),
-        "propensity": pa.array([1.0] * count),
-        "score": pa.array([0.5] * count),
-        "flags": pa.array([[]] * count, pa.list_(pa.string())),
-        "occurred_at": pa.array([now_ms] * count, pa.timestamp("ms")),
-        "source": pa.array(["bench"] * count),
+def predictions(ids: Bytes, features: NDArray[np.float64], now_ms: int) -> list[bytes]:
+    """Return the records of predictions; ids: their hex digits, a row each."""
+    stands_for = np.arange(1.5, 1.5 + features.shape[1])
+    record = {
+        "prediction_id": "p" * ids.shape[1],
+        "model": "linear",
+        "epoch": 0,
+        "sequence": 0,
+        "feature_set": SCHEMA.id,
+        "numeric": stands_for.tolist(),
+        "categorical": [],
+        "segment": "all",
+        "propensity": 1.0,
+        "score": 0.5,
+        "flags": [],
+        "occurred_at": now_ms,
+        "source": "bench",
     }
-    return _batch(catalogue.PREDICTIONS, columns, count)
-
-
-def _feedback(
-    event_ids: list[str],
-    ids: list[str],
-    label: NDArray[np.bool_],
-    subjects: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    now_ms: int,
-) -> pa.RecordBatch:
-    count = len(ids)
-    columns: dict[str, Any] = {
-        "event_id": pa.array(event_ids),
-        "prediction_id": pa.array(ids),
-        "subject_id": pa.array([f"u{number}" for number in subjects]),
-        "target_id": pa.array([f"t{number}" for number in targets]),
-        "kind": pa.array(["thumb"] * count),
-        "value": pa.array(label.astype(np.float64)),
-        "segment": pa.array(["all"] * count),
-        "occurred_at": pa.array([now_ms] * count, pa.timestamp("ms")),
-        "source": pa.array(["bench"] * count),
-        "consent": pa.array([True] * count),
-    }
-    return _batch(catalogue.FEEDBACK_EXPLICIT, columns, count)
-
-
-def _batch(topic: str, columns: dict[str, Any], count: int) -> pa.RecordBatch:
-    """Return a batch in the topic's schema; columns not given are null."""
-    schema = codec.arrow_schema(topic)
-    return pa.RecordBatch.from_arrays(
-        [columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema
+    return _encoded(
+        catalogue.PREDICTIONS,
+        record,
+        {b"p" * ids.shape[1]: ids, _doubles(stands_for[None]).tobytes(): _doubles(features)},
     )
+
+
+def feedback(
+    ids: Bytes, label: NDArray[np.bool_], subjects: NDArray[np.int64], targets: NDArray[np.int64], now_ms: int
+) -> list[bytes]:
+    """Return the records of thumbs about these predictions; an event's id is `e-` and that of its prediction."""
+    stands_for = np.array([0.375])
+    record = {
+        "event_id": "e-" + "e" * ids.shape[1],
+        "prediction_id": "p" * ids.shape[1],
+        "subject_id": "ussss",
+        "target_id": "tgggg",
+        "kind": "thumb",
+        "value": 0.375,
+        "segment": "all",
+        "occurred_at": now_ms,
+        "source": "bench",
+        "consent": True,
+    }
+    varying = {
+        b"e" * ids.shape[1]: ids,
+        b"p" * ids.shape[1]: ids,
+        b"ssss": _digits(subjects),
+        b"gggg": _digits(targets),
+        _doubles(stands_for[None]).tobytes(): _doubles(label.astype(np.float64)),
+    }
+    return _encoded(catalogue.FEEDBACK_EXPLICIT, record, varying)
+
+
+def _encoded(topic: str, record: Mapping[str, Any], varying: Mapping[bytes, Bytes]) -> list[bytes]:
+    """Encode a record once, and return it with each row of bytes in the place of those that stand for them."""
+    one = codec.encode_record(topic, record)
+    rows = np.tile(np.frombuffer(one, np.uint8), (len(next(iter(varying.values()))), 1))
+    for stands_for, values in varying.items():
+        at = one.index(stands_for)
+        rows[:, at : at + len(stands_for)] = values
+    return _rows(rows)
+
+
+def _rows(rows: Bytes) -> list[bytes]:
+    whole, size = rows.tobytes(), rows.shape[1]
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+def _doubles(values: NDArray[np.float64]) -> Bytes:
+    """Return numbers as Avro has them, a row each, or a row of several."""
+    return np.ascontiguousarray(values.reshape(len(values), -1), "<f8").view(np.uint8)
+
+
+def _digits(numbers: NDArray[np.int64]) -> Bytes:
+    """Return numbers of up to four digits as text, a row each."""
+    digits: Bytes = (numbers[:, None] // np.array([1_000, 100, 10, 1]) % 10).astype(np.uint8)
+    return digits + np.uint8(ord("0"))

@@ -285,6 +285,60 @@ def fads(
         show(found, Console())
 
 
+@app.command("large-model")
+def large_model(
+    rows: Annotated[int, typer.Option("--rows", help="Rows of the model's table, of 23 numbers each.")] = 10_000_000,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how a large model is told and followed: time, memory of each process, deltas meanwhile (simulated).
+
+    Example: `rheostat bench large-model --rows 10000000 --json`
+    """
+    from rheostat.streams.bench.large_model import LEARNER_KAFKA, Setup, bench_large_model
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.engine.kafka import KafkaBroker
+    from rheostat.streams.models.signing import generate_signer, save_signer
+    from rheostat.streams.provision import create_topics
+
+    if rows < 1_000:
+        raise ConfigError("--rows must be at least 1000")
+    with _kafka(bootstrap, fast_start=False) as (address, folder), _progress("large-model") as progress:
+        prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        create_topics(KafkaBroker(address, prefix=prefix), 1, 1)
+        key_file, _ = save_signer(generate_signer("bench"), folder)
+        found = bench_large_model(Setup(address, prefix, key_file, rows), progress)
+    _print({**found, "learner_kafka": LEARNER_KAFKA, **machine()}, as_json)
+
+
+@app.command("cold-start")
+def cold_start(
+    periods: Annotated[str, typer.Option("--periods", help="Sizes of topics, in bases of a model.")] = "10,100,1000",
+    models: Annotated[int, typer.Option("--models", help="Models in the topic.")] = 1,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what a server that starts reads, and when it is ready, against the size of the topic (simulated input).
+
+    Example: `rheostat bench cold-start --json`
+    """
+    from rheostat.streams.bench.cold_start import bench_cold_start
+    from rheostat.streams.bench.machine import machine
+    from rheostat.streams.provision import create_topics
+
+    if not all(each.strip().isdigit() and int(each) for each in periods.split(",")) or models < 1:
+        raise ConfigError("--periods: whole numbers with commas in between, such as 10,100; --models: at least 1")
+    with _kafka(bootstrap, fast_start=False) as (address, _), _progress("cold-start") as progress:
+
+        def new_broker() -> Any:
+            broker = connect_with_prefix(address)
+            create_topics(broker, 1, 1)
+            return broker
+
+        found = bench_cold_start(new_broker, [int(each) for each in periods.split(",")], models, progress)
+    _print({**found, **machine()}, as_json)
+
+
 @app.command("feedback-loop")
 def feedback_loop(
     rounds: Annotated[int, typer.Option("--rounds", help="Rounds of showing and learning, 250 sessions each.")] = 40,

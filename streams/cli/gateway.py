@@ -50,6 +50,7 @@ def gateway(
             acknowledge_timeout_ms=wanted.acknowledge_timeout_ms,
             spool=None if spool is None else SpoolSettings(Path(spool), wanted.spool_bytes_max, wanted.spool_sync_ms),
             identity_secret=_secret(wanted.identity_secret_file),
+            stamp_every=wanted.stamp_every,
         ),
     )
 

@@ -9,11 +9,13 @@ import typer
 from rheostat.schemas.codec import BadRecord
 from rheostat.streams.cli import (
     alarms,
+    arms,
     backtest,
     bench,
     deadletter,
     demo,
     evaluate,
+    explain,
     features,
     gateway,
     keys,
@@ -49,9 +51,11 @@ app.command("topology")(topology.topology)
 app.command("status")(status.status)
 app.command("alarms")(alarms.alarms)
 app.command("evaluate")(evaluate.evaluate)
+app.command("arms")(arms.arms)
 app.command("rollback")(rollback.rollback)
 app.command("replay")(replay.replay)
 app.command("trace")(trace.trace)
+app.command("explain")(explain.explain)
 app.command("keys")(keys.keys)
 app.add_typer(deadletter.app, name="deadletter")
 app.add_typer(quarantine.app, name="quarantine")

@@ -55,9 +55,8 @@ def list_models(
         age, size, total = _age(row["age_s"]), _size(row["bytes"]), _size(row["bytes_total"])
         updates = f"{row['bases']} + {row['deltas']}"
         base = row["newest_base"] or "none"
-        table.add_row(
-            row["model"], row["learner"], row["version"], age, row["kind"], size, row["key_id"], base, updates, total
-        )
+        newest = row["version"] + (f" (withheld: {', '.join(row['withheld'])})" if row["withheld"] else "")
+        table.add_row(row["model"], row["learner"], newest, age, row["kind"], size, row["key_id"], base, updates, total)
     Console().print(table)
 
 
@@ -181,10 +180,14 @@ def _version(argument: str, text: str | None) -> Version | None:
 def _row(model: str, updates: list[StoredUpdate], now_ms: int) -> dict[str, Any]:
     newest = max(updates, key=lambda each: each.manifest.version)
     bases = [each.manifest.version for each in updates if each.manifest.kind == "base"]
+    released = [each.manifest.version for each in updates if not each.manifest.facts.withheld]
     return {
         "model": model,
         "learner": newest.manifest.facts.learner,
         "version": str(newest.manifest.version),
+        "mode": newest.manifest.facts.mode,
+        "withheld": list(newest.manifest.facts.withheld),
+        "answers": str(max(released)) if released else None,
         "epoch": newest.manifest.version.epoch,
         "age_s": round((now_ms - newest.manifest.facts.published_at_ms) / 1000, 3),
         "kind": newest.manifest.kind,
@@ -208,6 +211,8 @@ def _print_version(manifest: dict[str, Any], tensors: dict[str, str], now_ms: in
         "parent": manifest["parent_digest"],
         "carried as": f"{_size(manifest['payload_bytes'])} of tensors in {manifest['chunks']} record(s)",
         "caused by": manifest["command_id"] and f"command {manifest['command_id']}",
+        "mode": manifest["mode"],
+        "withheld": manifest["withheld"] and f"servers do not answer with it: {', '.join(manifest['withheld'])}",
         "learned": "; ".join(map(_taught, manifest["training"])) or "nothing new",
         "in all": f"{manifest['examples_total']:,} examples",
         "metrics": _pairs({name: f"{value:.6g}" for name, value in manifest["metrics"].items()}),

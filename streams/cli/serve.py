@@ -13,7 +13,9 @@ from rheostat.streams.errors import ConfigError
 
 if TYPE_CHECKING:
     from rheostat.learners.predictors import Modules
-    from rheostat.streams.config import ModelConfig
+    from rheostat.streams.config import Config, ModelConfig
+    from rheostat.streams.serving.arms import ArmPlan
+    from rheostat.streams.serving.explain import Explainer
 
 
 def serve(
@@ -24,7 +26,7 @@ def serve(
     settings: Settings = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Follow the model topic and serve /predict, /healthz, /models, /metrics and /openapi.json.
+    """Follow the model topic and serve /predict, /explain, /healthz, /models, /metrics and /openapi.json.
 
     Example: `rheostat serve --port 8080 --config rheostat.toml`
     """
@@ -41,6 +43,7 @@ def serve(
     wanted = loaded.config.serve
     if unknown := sorted(set(wanted.fallbacks) - set(loaded.config.models)):
         raise ConfigError(f"serve.fallbacks.{unknown[0]}: no such model; known: {', '.join(loaded.config.models)}")
+    arms = _arms(loaded.config)
     follower = FollowerSettings(
         member=wanted.member,
         models=tuple(loaded.config.models),
@@ -48,6 +51,8 @@ def serve(
         status_interval_ms=wanted.status_interval_ms,
         fallbacks=wanted.fallbacks,
         modules=_modules(loaded.config.models),
+        pinned={model: plan.versions for model, plan in arms.items()},
+        optional=frozenset().union(*(plan.models for plan in arms.values())),
     )
     answers = HttpSettings(
         prediction_ttl_ms=wanted.prediction_ttl_ms, api_keys=read_api_keys("serve.api_keys_file", wanted.api_keys_file)
@@ -55,10 +60,48 @@ def serve(
     run_server(
         connect(loaded.config.kafka),
         ServerSettings(
-            follower, answers, wanted.host, wanted.port, wanted.prediction_queue_max, drain_ms=wanted.drain_ms
+            follower,
+            answers,
+            wanted.host,
+            wanted.port,
+            wanted.prediction_queue_max,
+            drain_ms=wanted.drain_ms,
+            arms=arms,
+            shadow_queue_max=wanted.shadow_queue_max,
+            explainer=_explainer(loaded.config),
         ),
         load_key_ring(Path(loaded.config.keys.dir)),
     )
+
+
+def _arms(config: Config) -> dict[str, ArmPlan]:
+    """Return the arms of models; ConfigError for what cannot be."""
+    from rheostat.streams.serving.arms import ArmPlan
+
+    plans = {}
+    for model, arms in config.serve.arms.items():
+        try:
+            plans[model] = plan = ArmPlan.of(model, arms, config.serve.arms_salt)
+        except ValueError as error:
+            raise ConfigError(f"serve.arms.{model}: {error}") from error
+        for name in (model, *sorted(plan.models)):
+            if name not in config.models:
+                raise ConfigError(f"serve.arms.{model}: no model {name!r}; known: {', '.join(config.models)}")
+            if config.models[name].feature_set != config.models[model].feature_set:
+                raise ConfigError(f"serve.arms.{model}: {name!r} takes another feature set, so it cannot answer for it")
+    return plans
+
+
+def _explainer(config: Config) -> Explainer:
+    """Return what puts explanations into words, with the meanings of features where there is a dictionary."""
+    from rheostat.schemas.feature_dictionary import feature_dictionary
+    from rheostat.streams.serving.explain import Explainer
+    from rheostat.streams.serving.explain_words import english, read_words
+
+    file, folder = config.serve.explain_words, config.features.dir
+    found = {} if folder is None else feature_dictionary(Path(folder))
+    meanings = {name: {each.name: each.meaning for each in found[name].features} for name in found}
+    return Explainer(english() if file is None else read_words(Path(file)), meanings)
 
 
 def _modules(models: Mapping[str, ModelConfig]) -> Modules:

@@ -49,6 +49,9 @@ def show(found: Status, now_ms: int) -> None:
         version = f"{each['epoch']}.{each['sequence']}"
         members.add_row(each["member"], each["role"], each["model"], version, each["state"], seen, each["digest"][:12])
     console.print(members)
+    for each in found.members:
+        if each["refused"] is not None:
+            console.print(f"[yellow]{each['member']}[/] {each['model']}: {each['refused']}")
     for alert in found.open_alerts:
         console.print(f"[red]open {alert['severity']}[/] {alert['rule']}: {alert['summary']}")
     for decision in found.decisions:

@@ -12,6 +12,7 @@ from rheostat.schemas.cloudevents import CloudEvent, write_headers
 from rheostat.schemas.codec import BadRecord, encode_record
 from rheostat.schemas.ids import IdTable
 from rheostat.streams.client.event import RECORD_BYTES_MAX, Feedback
+from rheostat.streams.client.stamps import Stamps
 from rheostat.streams.engine.broker import DeliveryCallback, Producer
 
 logger = logging.getLogger("rheostat.client")
@@ -82,17 +83,24 @@ class Failures:
 class Delivery:
     """Queues events on a producer, in memory; failures are kept until `flush` raises them. Thread-safe.
 
-    ids: of the schemas, where they are not those of the process.
+    ids: of the schemas, where they are not those of the process. stamps: of the events; None: there are none.
     """
 
-    def __init__(self, producer: Producer, on_failure: OnFailure | None = None, ids: IdTable | None = None) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        on_failure: OnFailure | None = None,
+        ids: IdTable | None = None,
+        stamps: Stamps | None = None,
+    ) -> None:
         self._producer = producer
         self._ids = ids
+        self._stamps = stamps
         self._failures = Failures(on_failure)
 
     def queue(self, event: Feedback) -> None:
         """Encode and queue an event. Raises ValueError for one that cannot be written, Retryable when full."""
-        send(self._producer, event, self._report(event), self._ids)
+        send(self._producer, event, self._report(event), self._ids, self._stamps)
 
     def flush(self, timeout_ms: int) -> int:
         """Wait for delivery. Raises Undelivered, once for each failure, and for what is still under way."""
@@ -112,15 +120,22 @@ class Delivery:
         return report
 
 
-def send(producer: Producer, event: Feedback, on_delivery: DeliveryCallback, ids: IdTable | None = None) -> None:
+def send(
+    producer: Producer,
+    event: Feedback,
+    on_delivery: DeliveryCallback,
+    ids: IdTable | None = None,
+    stamps: Stamps | None = None,
+) -> None:
     """Give an event to a producer as its topic wants it. Raises ValueError as `encoded` does, Retryable when full."""
     value = encoded(event, ids)
+    headers = write_headers(CloudEvent(event.event_id, event.source, event.topic, event.occurred_at))
     producer.send(
         event.topic,
         event.key,
         value,
         timestamp_ms=event.occurred_at,
-        headers=write_headers(CloudEvent(event.event_id, event.source, event.topic, event.occurred_at)),
+        headers=[*headers, *stamps.headers()] if stamps else headers,
         on_delivery=on_delivery,
     )
 

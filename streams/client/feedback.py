@@ -21,6 +21,7 @@ from rheostat.streams.client.forwarder import SpooledDelivery
 from rheostat.streams.client.identity import EventIds
 from rheostat.streams.client.making import Details, channel_named_by, make_event, on_stars, retraction_of
 from rheostat.streams.client.spool import SpoolSettings, SpoolStats
+from rheostat.streams.client.stamps import EVERY, Stamps
 from rheostat.streams.clock import Clock, WallClock
 from rheostat.streams.engine.broker import Broker
 
@@ -46,6 +47,8 @@ class FeedbackClient:
 
     registry: address of a schema registry that the pipeline goes by; it is asked for the schemas' ids once, here, and
     RegistryError is raised where it does not answer or does not have them.
+
+    stamp_every: which events carry a stamp that freshness is measured by: every so-many-th, 0 none.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class FeedbackClient:
         spool: SpoolSettings | Path | str | None = None,
         identity_secret: bytes | None = None,
         registry: str | None = None,
+        stamp_every: int = EVERY,
     ) -> None:
         if not source:
             raise ValueError("source: must name the service")
@@ -66,7 +70,8 @@ class FeedbackClient:
         self._clock = clock or WallClock()
         self._ids = EventIds(identity_secret)
         schema_ids = None if registry is None else Registry(registry, prefix).ids_of(FEEDBACK)
-        self._outbox = _outbox(_connect(broker, prefix), spool, on_failure, schema_ids)
+        stamps = Stamps(stamp_every, self._clock)
+        self._outbox = _outbox(_connect(broker, prefix), spool, on_failure, schema_ids, stamps)
 
     def send(self, event: Feedback) -> Feedback:
         """Queue an event, again or for the first time. Raises ValueError when its time or size is refused."""
@@ -223,11 +228,12 @@ def _outbox(
     spool: SpoolSettings | Path | str | None,
     on_failure: OnFailure | None,
     schema_ids: IdTable | None,
+    stamps: Stamps,
 ) -> Outbox:
     if spool is None:
-        return Delivery(broker.producer(), on_failure, schema_ids)
+        return Delivery(broker.producer(), on_failure, schema_ids, stamps)
     settings = spool if isinstance(spool, SpoolSettings) else SpoolSettings(Path(spool))
-    return SpooledDelivery(settings, broker.producer, on_failure, schema_ids)
+    return SpooledDelivery(settings, broker.producer, on_failure, schema_ids, stamps)
 
 
 def _connect(broker: Broker | str, prefix: str) -> Broker:

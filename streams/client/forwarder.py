@@ -13,6 +13,7 @@ from rheostat.schemas.ids import IdTable
 from rheostat.streams.client.delivery import Failures, OnFailure, encoded, send
 from rheostat.streams.client.event import Feedback
 from rheostat.streams.client.spool import Entry, Spool, SpoolSettings, SpoolStats
+from rheostat.streams.client.stamps import Stamps
 from rheostat.streams.engine.broker import Producer, Refused
 from rheostat.streams.errors import Retryable, RheostatError
 
@@ -37,7 +38,8 @@ class SpooledDelivery:
     Everything else is tried again without end: no broker, no topic, no permission. Records of a partition stay in
     order; after an error some are sent twice, under the same event ids.
 
-    ids: of the schemas, where they are not those of the process.
+    ids: of the schemas, where they are not those of the process. stamps: of the events as they are sent, so that the
+    time in the spool is none of a trail's; None: there are none.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class SpooledDelivery:
         connect: Connect,
         on_failure: OnFailure | None = None,
         ids: IdTable | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         self._spool = Spool(settings)
         self._failures = Failures(on_failure)
-        self._forwarder = Forwarder(self._spool, connect, self._failures, settings.sync_ms, ids)
+        self._forwarder = Forwarder(self._spool, connect, self._failures, settings.sync_ms, ids, stamps)
         self._forwarder.start()
 
     def queue(self, event: Feedback) -> None:
@@ -79,7 +82,13 @@ class Forwarder(Thread):
     """Takes from the spool, sends, waits for the broker's answers, acknowledges, and so on until stopped."""
 
     def __init__(
-        self, spool: Spool, connect: Connect, failures: Failures, sync_ms: int, ids: IdTable | None = None
+        self,
+        spool: Spool,
+        connect: Connect,
+        failures: Failures,
+        sync_ms: int,
+        ids: IdTable | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         super().__init__(name="rheostat-feedback", daemon=True)
         self._spool = spool
@@ -87,6 +96,7 @@ class Forwarder(Thread):
         self._failures = failures
         self._sync_s = sync_ms / 1000
         self._ids = ids
+        self._stamps = stamps
         self._producer: Producer | None = None
         self._stopping = Event()
         self._synced_at = time.monotonic()
@@ -135,7 +145,7 @@ class Forwarder(Thread):
         errors: list[str | None] = [None if each is None else _UNDER_WAY for each in events]
         for row, event in enumerate(events):
             if event is not None:
-                send(producer, event, partial(errors.__setitem__, row), self._ids)
+                send(producer, event, partial(errors.__setitem__, row), self._ids, self._stamps)
         # A string that comes as an answer is never this very object.
         while any(each is _UNDER_WAY for each in errors) and not self._stopping.is_set():
             producer.flush(int(_POLL_S * 1000))

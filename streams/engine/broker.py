@@ -182,6 +182,8 @@ class Broker(Protocol):
         """Open a read-only view."""
         ...
 
-    def tailer(self, topics: Sequence[str], *, from_beginning: bool) -> Tailer:
-        """Follow topics from their beginning or from their present end."""
+    def tailer(
+        self, topics: Sequence[str], *, from_beginning: bool, starts: Mapping[TopicPartition, int] = ...
+    ) -> Tailer:
+        """Follow topics from their beginning or from their present end; partitions in `starts` from there."""
         ...

@@ -13,7 +13,7 @@ from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.kafka_consumer import KafkaGroupConsumer, KafkaStaticConsumer
 from rheostat.streams.engine.kafka_errors import translate
-from rheostat.streams.engine.kafka_log import KafkaLog, KafkaTailer, Offsets
+from rheostat.streams.engine.kafka_log import NO_STARTS, KafkaLog, KafkaTailer, Offsets
 from rheostat.streams.engine.kafka_messages import Deadline, pause_briefly
 from rheostat.streams.engine.kafka_producer import KafkaProducer, KafkaTransactionalProducer
 from rheostat.streams.engine.kafka_settings import KafkaSettings, Setting
@@ -114,9 +114,11 @@ class KafkaBroker:
         """Open a read-only view."""
         return KafkaLog(self._settings, self._offsets())
 
-    def tailer(self, topics: Sequence[str], *, from_beginning: bool) -> KafkaTailer:
-        """Follow topics from their beginning or from their present end."""
-        return KafkaTailer(self._settings, self._offsets(), topics, from_beginning)
+    def tailer(
+        self, topics: Sequence[str], *, from_beginning: bool, starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> KafkaTailer:
+        """Follow topics from their beginning or from their present end; partitions in `starts` from there."""
+        return KafkaTailer(self._settings, self._offsets(), topics, from_beginning, starts)
 
     def _offsets(self) -> Offsets:
         return Offsets(self._settings, self._connected())

@@ -12,6 +12,7 @@ from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.kafka_messages import Deadline
 from rheostat.streams.engine.kafka_native import Event, NativeConsumer, Run
 from rheostat.streams.engine.packed import PackedBytes
+from rheostat.streams.engine.packed_headers import PackedHeaders
 
 MANY_RECORDS = 5_000
 """Whoever takes so many at once is behind. With fewer a thread costs more than it saves."""
@@ -122,12 +123,12 @@ def _joined(runs: Iterable[Run]) -> list[Run]:
 
 
 def _one(runs: list[Run]) -> Run:
-    headers = [each for run in runs for each in run.headers or [None] * len(run.offsets)]
+    headers = [PackedHeaders.none(len(run.offsets)) if run.headers is None else run.headers for run in runs]
     return Run(
         runs[0].at,
         np.concatenate([run.offsets for run in runs]),
         PackedBytes.joined([run.keys for run in runs]),
         PackedBytes.joined([run.values for run in runs]),
         np.concatenate([run.timestamps_ms for run in runs]),
-        headers if any(run.headers for run in runs) else None,
+        None if all(run.headers is None for run in runs) else PackedHeaders.joined(headers),
     )

@@ -25,6 +25,7 @@ _SLICE_MS = 100
 # A read waits for open transactions below the high watermark; brokers abort hanging ones within this.
 _STALL_MS = 60_000
 _CALL_TIMEOUT_S = 10.0
+NO_STARTS: Mapping[TopicPartition, int] = {}
 
 
 class Offsets:
@@ -102,6 +103,11 @@ class KafkaLog:
         start, end = self._bounds(tp, start_offset, since_ms, end_offset)
         return self._blocks(tp, start, end, since_ms)
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the offset of a partition's first record, and its high watermark."""
+        tp = TopicPartition(topic, partition)
+        return self._offsets.low([tp])[tp], self._offsets.high([tp])[tp]
+
     def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
         """Yield values and times of the committed records up to the present high watermark. See `stage.Log`."""
         tp = TopicPartition(topic, partition)
@@ -174,11 +180,18 @@ def _until(consumer: ck.Consumer, tp: TopicPartition, prefix_length: int, end: i
 class KafkaTailer:
     """Follows all partitions of some topics without a group; committed records only."""
 
-    def __init__(self, settings: KafkaSettings, offsets: Offsets, topics: Sequence[str], from_beginning: bool) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        offsets: Offsets,
+        topics: Sequence[str],
+        from_beginning: bool,
+        starts: Mapping[TopicPartition, int] = NO_STARTS,
+    ) -> None:
         self._prefix = settings.prefix
         partitions = offsets.all_of(topics)
         high = offsets.high(partitions)
-        low = offsets.low(partitions) if from_beginning else high
+        low = {**(offsets.low(partitions) if from_beginning else high), **starts}
         # What was there at the start and has not been returned yet, by partition: the offset to reach.
         self._missing = {tp: high[tp] for tp in partitions if low[tp] < high[tp]}
         self._consumer = ck.Consumer(settings.follower("rheostat-tailer", eof=True))

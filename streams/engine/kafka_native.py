@@ -22,8 +22,9 @@ from numba import types
 from numpy.typing import NDArray
 
 from rheostat.streams.compiled import LONGS, compiled
-from rheostat.streams.engine.block import Headers, TopicPartition
+from rheostat.streams.engine.block import TopicPartition
 from rheostat.streams.engine.packed import Bytes, Longs, PackedBytes
+from rheostat.streams.engine.packed_headers import PackedHeaders
 from rheostat.streams.errors import ConfigError
 
 Pointers = NDArray[np.uintp]
@@ -73,9 +74,11 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "queue_destroy": (None, (_POINTER,)),
     "consume_batch_queue": (ctypes.c_ssize_t, (_POINTER, _INT, _POINTER, _SIZE)),
     "topic_name": (_TEXT, (_POINTER,)),
-    "header_get_all": (_INT, (_POINTER, _SIZE, _POINTER, _POINTER, _POINTER)),
 }
-_CALLED_COMPILED = ("rd_kafka_message_timestamp", "rd_kafka_message_headers", "rd_kafka_message_destroy")
+_CALLED_COMPILED = (
+    *("rd_kafka_message_timestamp", "rd_kafka_message_headers", "rd_kafka_message_destroy"),
+    "rd_kafka_header_get_all",
+)
 
 
 def _bound() -> dict[str, Any]:
@@ -97,6 +100,10 @@ _C = _bound()
 _copy: Any = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 _timestamp_of: Any = types.ExternalFunction("rd_kafka_message_timestamp", types.int64(types.uintp, types.uintp))
 _headers_of: Any = types.ExternalFunction("rd_kafka_message_headers", types.int32(types.uintp, types.uintp))
+_header_at: Any = types.ExternalFunction(
+    "rd_kafka_header_get_all", types.int32(types.uintp, types.uintp, types.uintp, types.uintp, types.uintp)
+)
+_length_of: Any = types.ExternalFunction("strlen", types.uintp(types.uintp))
 _destroy: Any = types.ExternalFunction("rd_kafka_message_destroy", types.void(types.uintp))
 
 
@@ -108,13 +115,13 @@ class Run(NamedTuple):
     keys: PackedBytes
     values: PackedBytes
     timestamps_ms: Longs
-    headers: list[Headers | None] | None
+    headers: PackedHeaders | None
 
     def rows(self, first: int, end: int) -> Run:
         """Return some neighbouring records."""
         span = slice(first, end)
         keys, values = self.keys.rows(first, end), self.values.rows(first, end)
-        headers = None if self.headers is None else self.headers[span]
+        headers = None if self.headers is None else self.headers.rows(first, end)
         return Run(self.at, self.offsets[span], keys, values, self.timestamps_ms[span], headers)
 
 
@@ -239,7 +246,7 @@ def _runs(messages: NDArray[Any], rows: NDArray[np.intp], times_ms: Longs, heade
             keys.rows(first, end),
             values.rows(first, end),
             times_ms[first:end],
-            [_headers(each) for each in headers[first:end].tolist()] if headers[first:end].any() else None,
+            _headers(headers[first:end]) if headers[first:end].any() else None,
         )
 
 
@@ -250,13 +257,13 @@ def _packed(parts: Pointers, lengths: NDArray[np.uintp]) -> PackedBytes:
     return PackedBytes(data, ends, parts == 0)
 
 
-def _headers(pointer: int) -> Headers | None:
-    name, value, size = ctypes.c_char_p(), ctypes.c_void_p(), ctypes.c_size_t()
-    parts = ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)
-    found: Headers = []
-    while pointer and not _C["header_get_all"](pointer, len(found), *parts):
-        found.append(((name.value or b"").decode(), ctypes.string_at(value, size.value) if value else b""))
-    return found or None
+def _headers(pointers: Pointers) -> PackedHeaders:
+    size = np.zeros(2, np.int64)
+    _measure_headers(pointers, size)
+    data, bounds = np.empty(size[1], np.uint8), np.zeros(2 * size[0] + 1, np.int64)
+    counts = np.zeros(len(pointers), np.int64)
+    _take_headers(pointers, counts, bounds, data)
+    return PackedHeaders(data, bounds, counts)
 
 
 @compiled(types.void(types.uintp[::1], types.int64[::1], types.int64[::1], types.uintp[::1]))
@@ -266,6 +273,34 @@ def _look(pointers: Pointers, messages: Longs, times_ms: Longs, headers: Pointer
         _copy(messages[_WORDS * row :].ctypes.data, pointers[row], _BYTES)
         times_ms[row] = _timestamp_of(pointers[row], 0)
         _headers_of(pointers[row], headers[row:].ctypes.data)
+
+
+@compiled(types.void(types.uintp[::1], types.int64[::1]))
+def _measure_headers(pointers: Pointers, size: Longs) -> None:
+    """Add up how many headers there are, and how many bytes their names and values have."""
+    part = np.zeros(3, np.uintp)
+    name, value, length = part[0:].ctypes.data, part[1:].ctypes.data, part[2:].ctypes.data
+    for pointer in pointers:
+        at = 0
+        while pointer and not _header_at(pointer, at, name, value, length):
+            size[1] += _length_of(part[0]) + part[2]
+            at += 1
+        size[0] += at
+
+
+@compiled(types.void(types.uintp[::1], types.int64[::1], types.int64[::1], types.uint8[::1]))
+def _take_headers(pointers: Pointers, counts: Longs, bounds: Longs, data: Bytes) -> None:
+    """Copy names and values one behind the other, and note where each one ends, and how many a message has."""
+    part = np.zeros(3, np.uintp)
+    name, value, length = part[0:].ctypes.data, part[1:].ctypes.data, part[2:].ctypes.data
+    entry = 0
+    for row in range(len(pointers)):
+        while pointers[row] and not _header_at(pointers[row], counts[row], name, value, length):
+            for pointer, size in ((part[0], _length_of(part[0])), (part[1], part[2])):
+                _copy(data[bounds[entry] :].ctypes.data, pointer, size)
+                bounds[entry + 1] = bounds[entry] + np.int64(size)
+                entry += 1
+            counts[row] += 1
 
 
 @compiled(types.void(types.uintp[::1], LONGS, types.uint8[::1]))

@@ -46,18 +46,18 @@ class KafkaTransactionalProducer:
         produce = self._producer.produce
         topic, partition = self._prefix + block.topic, block.partition
         try:
-            if block.headers is None:
-                for value, key, timestamp_ms in zip(block.values, block.keys, block.timestamps_ms, strict=True):
-                    try:
-                        # By position, with no callback under either of its names.
+            for value, key, timestamp_ms, headers in zip(
+                block.values, block.keys, block.timestamps_ms, block.headers or [None] * len(block), strict=True
+            ):
+                try:
+                    # By position, with no callback under either of its names. Few records of a block have headers.
+                    if headers:
+                        produce(topic, value, key, partition, None, None, timestamp_ms, list(headers))
+                    else:
                         produce(topic, value, key, partition, None, None, timestamp_ms)
-                    except BufferError:
-                        self._produce_when_free(topic, value, key, partition, None, None, timestamp_ms)
-            else:
-                for value, key, timestamp_ms, headers in zip(
-                    block.values, block.keys, block.timestamps_ms, block.headers, strict=True
-                ):
-                    self._produce_when_free(topic, value, key, partition, None, None, timestamp_ms, list(headers or ()))
+                except BufferError:
+                    own = list(headers or ())
+                    self._produce_when_free(topic, value, key, partition, None, None, timestamp_ms, own)
         except KafkaException as error:
             # Refused before it was queued (unknown partition, too large): librdkafka would commit the rest.
             translated = translate(error.args[0], f"write to {block.topic}[{partition}]")

@@ -64,8 +64,12 @@ class KafkaSettings:
         }
 
     def follower(self, group: str, *, eof: bool) -> dict[str, object]:
-        """Return settings for a reader of topics that fill by transactions: each commit is delivered at once."""
-        return {**self.reader(group, eof=eof), "fetch.wait.max.ms": 100, **self.consumer_overrides}
+        """Return settings for a reader of topics that fill by transactions: each commit is delivered at once.
+
+        queued.max.messages.kbytes: how much is fetched ahead, and taken at once. Records of models may have a megabyte.
+        """
+        ahead = {"fetch.wait.max.ms": 100, "queued.max.messages.kbytes": 16_384}
+        return {**self.reader(group, eof=eof), **ahead, **self.consumer_overrides}
 
     def member(self, group: str, name: str = "") -> dict[str, object]:
         """Return settings for a group member; range co-partitions several topics, the other assignors do not.

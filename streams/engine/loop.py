@@ -17,9 +17,11 @@ from functools import partial
 from threading import Event
 from typing import Protocol
 
+from rheostat.schemas.hops import Trail
 from rheostat.streams.clock import Clock
 from rheostat.streams.engine.block import Block, Committed, TopicPartition
 from rheostat.streams.engine.broker import Broker
+from rheostat.streams.engine.hops import Hop, Relay
 from rheostat.streams.engine.opening import Opener
 from rheostat.streams.engine.registering import RegisteringProducer
 from rheostat.streams.engine.stage import Output, Stage, Task
@@ -74,6 +76,14 @@ class LoopObserver(Protocol):
         """How far the stage is behind the end of its sources."""
         ...
 
+    def passed(self, stage: str, trails: Sequence[Trail], committed_ms: int) -> None:
+        """The trails that a committed transaction carried on, up to this stage (see `engine.hops`)."""
+        ...
+
+    def bad_trail(self, stage: str, fault: str) -> None:
+        """A trail had one of `engine.hops.FAULTS`."""
+        ...
+
 
 class NoObserver:
     """Ignores everything."""
@@ -95,6 +105,12 @@ class NoObserver:
     def lag(self, stage: str, records: int) -> None:
         """Ignore."""
 
+    def passed(self, stage: str, trails: Sequence[Trail], committed_ms: int) -> None:
+        """Ignore."""
+
+    def bad_trail(self, stage: str, fault: str) -> None:
+        """Ignore."""
+
 
 def call_directly(stage: Stage, tasks: Sequence[Task], blocks: Sequence[Sequence[Block]], now_ms: int) -> list[Output]:
     """Process in the calling thread."""
@@ -107,6 +123,8 @@ class StageLoop:
     `slot` tells apart the workers of a stage and is part of the transactional id: a restarted worker with the same
     slot aborts what its predecessor left open. Raises Fenced or Fatal when the process must exit, and whatever the
     stage raises: nothing is skipped.
+
+    hop: where the stage carries on what its records tell of their way; None: nowhere.
     """
 
     def __init__(
@@ -119,12 +137,14 @@ class StageLoop:
         limits: LoopLimits | None = None,
         process: Process = call_directly,
         observer: LoopObserver | None = None,
+        hop: Hop | None = None,
     ) -> None:
         self.stage = stage
         self._clock = clock
         self._limits = limits or LoopLimits()
         self._process = process
         self._observer: LoopObserver = observer or NoObserver()
+        self._relay = Relay(hop, partial(self._observer.bad_trail, stage.name))
         self._log = broker.log()
         group = f"rheostat-{stage.name}"
         name = f"{group}-{slot}"
@@ -227,14 +247,16 @@ class StageLoop:
         records_out: dict[str, int] = {}
         positions: dict[TopicPartition, Committed] = {}
         open_ = False
+        self._relay.begin()
         try:
             tasks = [self._tasks[key] for key in by_task]
             outputs = self._process(self.stage, tasks, list(by_task.values()), now_ms)
+            done_ms = self._clock.now_ms()
             for (key, blocks), output in zip(by_task.items(), outputs, strict=True):
                 if not open_ and (blocks or output.records):
                     self._producer.begin()
                     open_ = True
-                for out in output.records:
+                for out in self._relay.onto(output.records, blocks, now_ms, done_ms):
                     self._producer.write(out)
                     records_out[out.topic] = records_out.get(out.topic, 0) + len(out)
                 for block in blocks:
@@ -251,6 +273,8 @@ class StageLoop:
             self._undo(by_task, str(error))
         else:
             self._observer.committed(self.stage.name, records_in, records_out, time.perf_counter() - started)
+            if self._relay.passed:
+                self._observer.passed(self.stage.name, self._relay.passed, self._clock.now_ms())
 
     def _standing(self, key: int, metadata: str) -> dict[TopicPartition, Committed]:
         """Return where a task stands: what it wrote without input is committed with its metadata, too."""

@@ -8,7 +8,7 @@ is `fail_next`. Waits use real time (`timeout_ms`), everything else the given cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.clock import Clock
@@ -68,9 +68,11 @@ class MemoryBroker:
         """Open a read-only view."""
         return MemoryLog(self._cluster, self._wait_ms)
 
-    def tailer(self, topics: Sequence[str], *, from_beginning: bool) -> MemoryTailer:
-        """Follow topics from their beginning or from their present end."""
-        return MemoryTailer(self._cluster, topics, from_beginning)
+    def tailer(
+        self, topics: Sequence[str], *, from_beginning: bool, starts: Mapping[TopicPartition, int] | None = None
+    ) -> MemoryTailer:
+        """Follow topics from their beginning or from their present end; partitions in `starts` from there."""
+        return MemoryTailer(self._cluster, topics, from_beginning, starts or {})
 
     def expire(self, consumer: StageConsumer) -> None:
         """End a group member's session, as if its process had died; if it polls again, it joins anew."""
@@ -174,6 +176,12 @@ class MemoryLog:
                 start = max(start, log.offset_since(since_ms))
         return self._blocks(log, start, end, since_ms)
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the offset of a partition's first record, and its high watermark."""
+        with self._cluster.changed:
+            log = self._cluster.log(topic, partition)
+            return log.low_watermark, log.high_watermark
+
     def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
         """Yield values and times of the committed records up to the present high watermark. See `stage.Log`."""
         return map(packed, self.read(topic, partition, since_ms=since_ms))
@@ -197,13 +205,15 @@ class MemoryLog:
 class MemoryTailer:
     """Follows all partitions of some topics without a group; committed records only."""
 
-    def __init__(self, cluster: Cluster, topics: Sequence[str], from_beginning: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, topics: Sequence[str], from_beginning: bool, starts: Mapping[TopicPartition, int]
+    ) -> None:
         self._cluster = cluster
         with cluster.changed:
             logs = [cluster.log(topic, p) for topic in topics for p in range(cluster.partitions(topic))]
             self._logs = {TopicPartition(log.topic, log.partition): log for log in logs}
             self._ends = {key: log.high_watermark for key, log in self._logs.items()}
-        self._positions = dict.fromkeys(self._logs, 0) if from_beginning else dict(self._ends)
+        self._positions = {**(dict.fromkeys(self._logs, 0) if from_beginning else self._ends), **starts}
 
     def poll(self, records_max: int, timeout_ms: int) -> list[Block]:
         """Return new records, waiting up to `timeout_ms` for the first."""

@@ -51,6 +51,10 @@ class Log(Protocol):
         """
         ...
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the offset of a partition's first record, and its high watermark."""
+        ...
+
     def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
         """Yield values and times of the records that `read` would yield: several times as fast, for long tails."""
         ...

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from rheostat.streams.client.delivery import send
 from rheostat.streams.client.event import Feedback
 from rheostat.streams.client.forwarder import SpooledDelivery
+from rheostat.streams.client.stamps import Stamps
 from rheostat.streams.engine.broker import Producer
 from rheostat.streams.errors import BrokerError
 
@@ -52,10 +53,11 @@ class AcknowledgedCourier:
     requests do not pile up while Kafka is away.
     """
 
-    def __init__(self, producer: Producer, in_flight_max: int, timeout_ms: int) -> None:
+    def __init__(self, producer: Producer, in_flight_max: int, timeout_ms: int, stamps: Stamps | None = None) -> None:
         self._producer = producer
         self._in_flight_max = in_flight_max
         self._timeout_ms = timeout_ms
+        self._stamps = stamps
         self._lock = Lock()
         self._in_flight = 0
         self._failed: tuple[float, str] | None = None
@@ -109,7 +111,7 @@ class AcknowledgedCourier:
         with self._lock:
             self._in_flight += 1
         try:
-            send(self._producer, event, report)
+            send(self._producer, event, report, stamps=self._stamps)
         except BaseException:
             with self._lock:
                 self._in_flight -= 1

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from rheostat.streams.client.forwarder import SpooledDelivery
 from rheostat.streams.client.identity import EventIds
 from rheostat.streams.client.spool import SpoolSettings
+from rheostat.streams.client.stamps import EVERY, Stamps
 from rheostat.streams.clock import Clock, WallClock
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.gateway.courier import AcknowledgedCourier, Courier, SpoolCourier
@@ -27,6 +28,7 @@ class GatewaySettings:
 
     spool: where set, a request is accepted when its events are in the spool; else when the broker has acknowledged
     them, for which it has `acknowledge_timeout_ms`, and `in_flight_max` events may wait for it at a time.
+    stamp_every: which events are stamped for measuring freshness, every so-many-th, 0 none.
     """
 
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -37,6 +39,7 @@ class GatewaySettings:
     spool: SpoolSettings | None = None
     identity_secret: bytes | None = field(default=None, repr=False)
     drain_s: int = 5
+    stamp_every: int = EVERY
 
 
 def run_gateway(broker: Broker, settings: GatewaySettings, clock: Clock | None = None) -> None:
@@ -82,6 +85,7 @@ def _uvicorn_config(broker: Broker, settings: GatewaySettings, clock: Clock) -> 
 
 
 def _courier(broker: Broker, settings: GatewaySettings) -> Courier:
+    stamps = Stamps(settings.stamp_every)
     if settings.spool is not None:
-        return SpoolCourier(SpooledDelivery(settings.spool, broker.producer))
-    return AcknowledgedCourier(broker.producer(), settings.in_flight_max, settings.acknowledge_timeout_ms)
+        return SpoolCourier(SpooledDelivery(settings.spool, broker.producer, stamps=stamps))
+    return AcknowledgedCourier(broker.producer(), settings.in_flight_max, settings.acknowledge_timeout_ms, stamps)

@@ -70,6 +70,8 @@ class Entries:
 class Arrived:
     """Predictions of one block, as encoded; `failures` are of those that could not be decoded, which are left out.
 
+    Left out as well, and counted in `shadows`: answers that were never shown, which nobody can have reacted to.
+
     Times are event times, `untils` the last moments at which feedback counts; `positive`: the answer shown was a score
     of a half or more. `newest_ms` is of all records.
     """
@@ -81,18 +83,25 @@ class Arrived:
     positive: Mask
     newest_ms: int
     failures: Sequence[codec.Failure]
+    shadows: int = 0
 
     def __len__(self) -> int:
         return len(self.times)
 
     def after(self, horizon_ms: int) -> Arrived:
         """Return those after a moment."""
-        later = self.times > horizon_ms
-        if later.all():
+        return self._where(self.times > horizon_ms)
+
+    def without_shadows(self, shown: Mask) -> Arrived:
+        """Return those that were shown."""
+        return replace(self._where(shown), shadows=int(np.count_nonzero(~shown)))
+
+    def _where(self, mask: Mask) -> Arrived:
+        if mask.all():
             return self
-        values = list(compress(self.values, later))
-        ids, times, untils = self.ids.take(later), self.times[later], self.untils[later]
-        return replace(self, ids=ids, times=times, values=values, untils=untils, positive=self.positive[later])
+        values = list(compress(self.values, mask))
+        ids, times, untils = self.ids.take(mask), self.times[mask], self.untils[mask]
+        return replace(self, ids=ids, times=times, values=values, untils=untils, positive=self.positive[mask])
 
 
 def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
@@ -103,6 +112,7 @@ def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
     ids = fingerprints(decoded.batch.column("prediction_id"))
     untils = _untils(decoded.batch.column("expires_at"))
     positive = np.asarray(decoded.batch.column("score"), np.float64) >= POSITIVE_AT
+    shown = _shown(decoded.batch.column("shadow_of"))
     starts = _starts(blocks)
     places = np.searchsorted(decoded.rows, starts)
     arrived = []
@@ -114,8 +124,9 @@ def read_predictions(blocks: Sequence[Block]) -> list[Arrived]:
             rows = decoded.rows[first:end] - start
             values, times = [values[row] for row in rows], times[rows]
         some = Fingerprints(ids.low[first:end], ids.high[first:end])
-        shown = untils[first:end], positive[first:end]
-        arrived.append(Arrived(some, times, values, *shown, max(block.timestamps_ms), failures))
+        own_untils, own_positive, newest_ms = untils[first:end], positive[first:end], max(block.timestamps_ms)
+        each = Arrived(some, times, values, own_untils, own_positive, newest_ms, failures)
+        arrived.append(each if shown is None else each.without_shadows(shown[first:end]))
     return arrived
 
 
@@ -145,6 +156,13 @@ def _starts(blocks: Sequence[Block]) -> list[int]:
 
 def _values(blocks: Sequence[Block]) -> Sequence[bytes | None]:
     return blocks[0].values if len(blocks) == 1 else list(chain.from_iterable(block.values for block in blocks))
+
+
+def _shown(shadow_of: pa.Array) -> Mask | None:
+    """Return which predictions were shown; None for all, as nearly always."""
+    if shadow_of.null_count == len(shadow_of):
+        return None
+    return np.asarray(shadow_of.is_null(), np.bool_)
 
 
 def _untils(expires_at: pa.Array) -> Times:

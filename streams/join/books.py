@@ -2,10 +2,12 @@
 
     predictions_in = waiting_predictions + answered + default_emitted + unanswered
                      + late_predictions + duplicate_predictions + evicted_predictions + invalid_predictions
+                     + shadow_predictions
     feedback_in    = waiting + joined + dangling + late + evicted + retracting + unsupported
     changes_in     = revising + remembered + after_window
 
 answered: left the window with at least one signal. unanswered: left it with none, and there is no default label.
+shadow: was never shown, so nothing can follow from it.
 dangling: no prediction came within the window, or it had expired, or this event had taught it already. late: came when
 its window had passed. evicted: given up for want of room. retracting: takes an event back. unsupported: feedback on no
 prediction. Changes are corrections and retractions (`changes`): those that changed what an example counts, those only
@@ -24,6 +26,7 @@ PREDICTION_FATES = (
     "duplicate_predictions",
     "evicted_predictions",
     "invalid_predictions",
+    "shadow_predictions",
 )
 FEEDBACK_FATES = ("joined", "dangling", "late", "evicted", "retracting", "unsupported")
 CHANGE_FATES = ("revising", "remembered", "after_window")

@@ -13,12 +13,14 @@ from rheostat.learners.contract import Learner, needs_context
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
 from rheostat.schemas.partitioner import partition_for
+from rheostat.streams.engine.block import Block
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Corrupt
 from rheostat.streams.learn.examples import Examples, decode_examples
 from rheostat.streams.learn.progress import SavedAt
 from rheostat.streams.learn.state import read_state
 from rheostat.streams.learn.teaching import teach
+from rheostat.streams.models.commands import ExcludedRange
 from rheostat.streams.models.manifest import Manifest, TrainingRange, decode_manifest
 from rheostat.streams.models.version import Version
 
@@ -70,7 +72,7 @@ def replay(log: Log, chain: Sequence[Manifest], learner: Learner) -> None:
 
 def read_training(log: Log, chain: Sequence[Manifest], learner: Learner) -> dict[int, list[Examples]]:
     """Read the examples around what these versions learned, by partition, in order."""
-    ranges = [each for manifest in chain for each in manifest.facts.training]
+    ranges = [each for manifest in chain for each in manifest.facts.training if each.learned]
     return {number: _read(log, ranges, number, learner) for number in {each.partition for each in ranges}}
 
 
@@ -79,7 +81,7 @@ def relearn(learner: Learner, manifest: Manifest, examples: Mapping[int, Sequenc
 
     Raises Corrupt when the log does not have all of them.
     """
-    training = manifest.facts.training
+    training = [each for each in manifest.facts.training if each.learned]
     parts = [run.within(each.start, each.end) for each in training for run in examples[each.partition]]
     found, expected = sum(map(len, parts)), sum(each.count for each in training)
     if found != expected:
@@ -93,6 +95,28 @@ def relearn(learner: Learner, manifest: Manifest, examples: Mapping[int, Sequenc
     return found
 
 
+def tail(
+    log: Log, start: Mapping[int, int], end: Mapping[int, int], exclude: Sequence[ExcludedRange], learner: Learner
+) -> Iterator[Examples]:
+    """Yield the examples between two sets of offsets that are not excluded, partition by partition."""
+    for number, until in sorted(end.items()):
+        since = start.get(number, 0)
+        if since >= until:
+            continue
+        for block in log.read(catalogue.EXAMPLES, number, start_offset=since, end_offset=until):
+            parts = [decoded([block], learner)]
+            for each in exclude:
+                if each.partition == number:
+                    excluded_until = None if each.end < 0 else each.end
+                    parts = [left for part in parts for left in part.without(each.start, excluded_until)]
+            yield from parts
+
+
+def decoded(blocks: Sequence[Block], learner: Learner) -> Examples:
+    """Decode blocks of `examples`, at least one, as a learner takes them."""
+    return decode_examples(blocks, learner.schema, context=needs_context(learner))
+
+
 def partition_of(log: Log, topic: str, model: str) -> int:
     """Return the partition that holds a model's records."""
     return partition_for(model.encode(), log.partitions(topic))
@@ -103,7 +127,11 @@ def _sequence(first: Version, last: Version) -> list[Version]:
 
 
 def _chain(log: Log, model: str, saved: SavedAt, target: Version) -> Iterator[Manifest]:
-    """Yield the manifests from the saved version to the target, in order."""
+    """Yield the manifests from the saved version to the target, in order, one a version.
+
+    A base in parts comes behind the delta that told the same version.
+    """
+    newest: Version | None = None
     number = partition_of(log, catalogue.MODELS, model)
     for block in log.read(catalogue.MODELS, number, since_ms=saved.at_ms):
         for value in block.values:
@@ -113,7 +141,9 @@ def _chain(log: Log, model: str, saved: SavedAt, target: Version) -> Iterator[Ma
             if record["chunk"] != 0:
                 continue
             manifest = decode_manifest(record["manifest"])
-            if manifest.model == model and saved.version <= manifest.version <= target:
+            wanted = manifest.model == model and saved.version <= manifest.version <= target
+            if wanted and (newest is None or manifest.version > newest):
+                newest = manifest.version
                 yield manifest
                 if manifest.version == target:
                     return
@@ -123,4 +153,4 @@ def _read(log: Log, ranges: list[TrainingRange], number: int, learner: Learner) 
     mine = [each for each in ranges if each.partition == number]
     start, end = min(each.start for each in mine), max(each.end for each in mine)
     blocks = log.read(catalogue.EXAMPLES, number, start_offset=start, end_offset=end)
-    return [decode_examples([block], learner.schema, context=needs_context(learner)) for block in blocks]
+    return [decoded([block], learner) for block in blocks]

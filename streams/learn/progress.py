@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rheostat.streams.engine.block import Committed
+from rheostat.streams.models.manifest import Mode
 from rheostat.streams.models.version import Version
 
 SAVED_STATES_MAX = 64
@@ -27,7 +29,8 @@ class Progress:
     `version` is the one last published, None before the first. `owed_weight`: what learned examples count less since
     the last rollback, and the learner could not take back. `frozen`: examples are tested, not learned. `saved` are the
     versions a rollback can go on from, oldest first, thinned so that they reach far back in little space.
-    `calibration`: the state of the evaluation's `PlattScaling`, empty before the first block.
+    `calibration`: the state of the evaluation's `PlattScaling`, empty before the first block. `mode`: that of the
+    version. `gate`: what the publication gate knows, as `GateState.to_json` has it, empty before the first version.
     """
 
     commits: int = 0
@@ -37,6 +40,8 @@ class Progress:
     owed_weight: float = 0.0
     saved: tuple[SavedAt, ...] = ()
     calibration: tuple[float, ...] = ()
+    mode: Mode = "online"
+    gate: tuple[Any, ...] = ()
 
     def with_saved(self, version: Version, at_ms: int) -> Progress:
         """Remember one more saved state."""
@@ -58,6 +63,8 @@ class Progress:
                 "owed": self.owed_weight,
                 "saved": [(*each.version, each.at_ms) for each in self.saved],
                 "calibration": self.calibration,
+                "mode": self.mode,
+                "gate": self.gate,
             },
             separators=(",", ":"),
         )
@@ -79,6 +86,8 @@ def _loads(text: str) -> Progress:
         owed_weight=given.get("owed", 0.0),
         saved=tuple(SavedAt(Version(epoch, sequence), at_ms) for epoch, sequence, at_ms in given["saved"]),
         calibration=tuple(given.get("calibration", ())),
+        mode=given.get("mode", "online"),
+        gate=tuple(given.get("gate", ())),
     )
 
 

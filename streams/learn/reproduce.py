@@ -80,7 +80,8 @@ def lineage_of(manifests: Sequence[Manifest], model: str, target: Version) -> li
 
     The first version of an epoch is an older one again, which has its digest and its offsets.
     """
-    known = {each.version: each for each in manifests}
+    # A base in parts tells a version again, and not what it was learned from.
+    known = {each.version: each for each in reversed(manifests)}
     lineage: list[Manifest] = []
     at: Version | None = target
     while at is not None:

@@ -1,33 +1,38 @@
 """The learn stage of one model: test, train, publish; go back, freeze and resume on command.
 
 Every transaction that learned something publishes one version: its manifest says what it learned, in which order, so
-that the state can be rebuilt from the log (see `history`). State, offsets and version are committed together.
+that the state can be rebuilt from the log (see `history`), and whether servers may answer with it (see `gate`). State,
+offsets and version are committed together. A learner that is no longer finite is taken back to the version before, and
+the examples of that transaction are left out; the next version says so.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rheostat.learners.contract import Learner, needs_context
+from rheostat.learners.contract import Learner
 from rheostat.learners.digest import tensors_digest
-from rheostat.schemas import catalogue, codec
+from rheostat.schemas import catalogue
 from rheostat.streams.engine.block import Block, Committed, OutBlock, TopicPartition
 from rheostat.streams.engine.stage import EachOnItsOwn, Log, Output
-from rheostat.streams.learn import evaluation
-from rheostat.streams.learn.examples import Examples, decode_examples
-from rheostat.streams.learn.history import partition_of, restore_version
-from rheostat.streams.learn.progress import Progress, newest_progress
-from rheostat.streams.learn.publication import Publisher
+from rheostat.streams.learn import evaluation, statements
+from rheostat.streams.learn.examples import Examples
+from rheostat.streams.learn.gate import Gate, GateState, NotFinite, not_finite_finding
+from rheostat.streams.learn.golden import GoldenInputs
+from rheostat.streams.learn.history import decoded, partition_of, restore_version, tail
+from rheostat.streams.learn.progress import Progress, SavedAt, newest_progress
+from rheostat.streams.learn.publication import UNTRAINED, Publisher
 from rheostat.streams.learn.settings import LearnSettings
 from rheostat.streams.learn.teaching import teach
-from rheostat.streams.models.commands import Command, ExcludedRange, open_command
+from rheostat.streams.models.commands import Command, open_command
+from rheostat.streams.models.manifest import TrainingRange
 from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.signing import KeyRing, Signer
 from rheostat.streams.models.version import Version
 
-FIRST = Version(0, 0)
 TICK_MS = 100
 
 
@@ -54,13 +59,15 @@ class LearnStage(EachOnItsOwn):
         progress = newest_progress(committed.values())
         learner = self._new_learner()
         offsets = {at.partition: each.offset or 0 for at, each in committed.items() if at.topic == catalogue.EXAMPLES}
-        publisher = Publisher(self.settings, self._signer, learner)
+        golden = GoldenInputs(learner.schema, self.settings.gate.golden)
+        gate = Gate(self.settings.gate, golden, GateState.from_json(progress.gate))
+        publisher = Publisher(self.settings, self._signer, learner, gate)
         if progress.version is not None:
             saved = progress.nearest_saved(progress.version)
             assert saved is not None, "the first version of every epoch is saved"
             restored = restore_version(log, self.settings.model, saved, progress.version, learner)
             publisher.continue_from(restored.digest)
-        return LearnTask(self, learner, publisher, progress, offsets, log, self._new_learner, self._keys)
+        return LearnTask(self, learner, publisher, gate, progress, offsets, log, self._new_learner, self._keys)
 
 
 class LearnTask:
@@ -71,6 +78,7 @@ class LearnTask:
         stage: LearnStage,
         learner: Learner,
         publisher: Publisher,
+        gate: Gate,
         progress: Progress,
         offsets: Mapping[int, int],
         log: Log,
@@ -87,6 +95,9 @@ class LearnTask:
         self.deltas = 0
         self.rollbacks = 0
         self.refused_commands = 0
+        self.left_out = 0
+        self.withheld: Counter[str] = Counter()
+        self.gate = gate
         self.loss: float | None = None
         self._publisher = publisher
         self._calibration = evaluation.calibration_of(progress.calibration)
@@ -97,6 +108,12 @@ class LearnTask:
         self._partitions = {topic: partition_of(log, topic, self.settings.model) for topic in _WRITTEN}
         self._out: dict[str, list[tuple[bytes, bytes]]] = {}
         self._status_at_ms = 0
+        self._in_log: tuple[SavedAt, Version] | None = None
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a base is being told of which parts are still to come."""
+        return self._publisher.in_parts
 
     @property
     def steps_undone(self) -> int:
@@ -106,24 +123,35 @@ class LearnTask:
     def process(self, blocks: Sequence[Block], now_ms: int) -> Output:
         """Obey commands, then test and learn examples; publish what came of it."""
         status_due = now_ms - self._status_at_ms >= self.settings.status_interval_ms
-        if not (blocks or status_due or self.progress.version is None):
+        version, mode = self.progress.version, self.settings.mode
+        idle = not (blocks or status_due or version is None or self.progress.mode != mode)
+        if idle and not self._publisher.in_parts:
             return Output()
         self._out = {}
-        if self.progress.version is None:
-            self._publish(FIRST, [], now_ms, None)
+        self._in_log = None if version is None else self._found_from(version)
+        if version is None:
+            self._publish(UNTRAINED, [], now_ms, None)
+        elif self.progress.mode != mode:
+            self._publish(version.next(), [], now_ms, None)
         for command in self._commands(blocks, now_ms):
             self._obey(command, now_ms)
+        runs: Sequence[TrainingRange] = ()
         if own := [block for block in blocks if block.topic == catalogue.EXAMPLES]:
-            self._take(_decoded(own, self.learner), now_ms)
+            examples = decoded(own, self.learner)
+            self._take(examples, now_ms)
+            runs = examples.runs
+        self._say_found(runs, now_ms)
         if status_due:
             self._say_status(None, now_ms)
-        self.progress = replace(self.progress, commits=self.progress.commits + 1)
+        self._out.setdefault(catalogue.MODELS, []).extend(self._publisher.base_part())
+        self.progress = replace(self.progress, commits=self.progress.commits + 1, gate=self.gate.state.to_json())
         return Output(self._written(now_ms), self.progress.dumps())
 
     def _take(self, examples: Examples, now_ms: int) -> None:
-        frozen = self.progress.frozen
+        frozen = self.progress.frozen or self.settings.mode == "log-only"
         if len(examples):
             assert self.progress.version is not None
+            score = evaluation.scores(self.learner, examples.batch)
             tested = evaluation.evaluate(
                 self.settings.model,
                 self.progress.version,
@@ -132,7 +160,9 @@ class LearnTask:
                 learned=not frozen,
                 now_ms=now_ms,
                 calibration=self._calibration,
+                score=score,
             )
+            self.gate.compare(self.settings.model, examples, score, self.progress.examples_total)
             self.loss = evaluation.mean_brier(tested)
             self.progress = replace(self.progress, calibration=evaluation.calibration_state(self._calibration))
             self.tested += len(examples)
@@ -145,28 +175,57 @@ class LearnTask:
     def _learn(self, parts: Sequence[Examples], now_ms: int, command: Command | None) -> None:
         """Learn examples and publish the version that follows, unless there was nothing to learn."""
         filled = [part for part in parts if part.filled]
-        if not filled:
+        if not filled or self.settings.mode == "log-only":
             return
+        before = self.progress
+        assert before.version is not None
         taught = teach(self.learner, filled)
         self.learner.flush()
-        before = self.progress.version
-        assert before is not None
-        self.learned += taught.new
-        self.revised += taught.revised
         self.progress = replace(
-            self.progress,
-            examples_total=self.progress.examples_total + taught.new,
-            owed_weight=self.progress.owed_weight + taught.owed_weight,
+            before,
+            examples_total=before.examples_total + taught.new,
+            owed_weight=before.owed_weight + taught.owed_weight,
         )
-        self._publish(before.next(), filled, now_ms, command)
+        try:
+            self._publish(before.version.next(), filled, now_ms, command)
+        except NotFinite as error:
+            self.progress = before
+            self._leave_out(before.version.next(), filled, error, now_ms, command)
+        else:
+            self.learned += taught.new
+            self.revised += taught.revised
 
-    def _publish(self, version: Version, learned: Sequence[Examples], now_ms: int, command: Command | None) -> None:
+    def _leave_out(
+        self, version: Version, parts: Sequence[Examples], error: NotFinite, now_ms: int, command: Command | None
+    ) -> None:
+        """Take the learner back to what it was before these examples, and publish that as the version that follows."""
+        learner, count = self._new_learner(), sum(map(len, parts))
+        if self._in_log is not None:
+            restore_version(self._log, self.settings.model, *self._in_log, learner)
+        self.learner = learner
+        self.left_out += count
+        self._publisher.restart(learner)
+        self._publisher.continue_from(tensors_digest(learner.parameters()))
+        self.gate.found.append(not_finite_finding(error, count))
+        self._publish(version, parts, now_ms, command, left_out=True)
+
+    def _publish(
+        self,
+        version: Version,
+        learned: Sequence[Examples],
+        now_ms: int,
+        command: Command | None,
+        *,
+        left_out: bool = False,
+    ) -> None:
+        total = self.progress.examples_total
         made = self._publisher.publish(
-            version, self._offsets, learned, self.progress.examples_total, self.loss, now_ms, command
+            version, self._offsets, learned, total, self.loss, now_ms, command, left_out=left_out
         )
         self._out.setdefault(catalogue.MODELS, []).extend(made.updates)
         self._out.setdefault(catalogue.MODELS_STATE, []).extend(made.states)
-        self.progress = replace(self.progress, version=version)
+        self.progress = replace(self.progress, version=version, mode=self.settings.mode)
+        self.withheld.update(made.withheld)
         if made.states:
             self.progress = self.progress.with_saved(version, now_ms)
         self.bases += made.kind == "base"
@@ -207,9 +266,11 @@ class LearnTask:
             return
         learner = self._new_learner()
         restored = restore_version(self._log, self.settings.model, saved, command.target, learner)
+        self._in_log = saved, command.target
         reached = dict(self._offsets)
         self.learner = learner
         self._publisher.restart(learner)
+        self.gate.state = GateState()
         self._offsets.update(restored.offsets)
         self.progress = replace(
             self.progress,
@@ -218,31 +279,38 @@ class LearnTask:
             frozen=any(each.end < 0 for each in command.exclude),
         )
         self._publish(Version(command.epoch, 0), [], now_ms, command)
-        tail = list(_tail(self._log, restored.offsets, reached, command.exclude, learner))
+        again = list(tail(self._log, restored.offsets, reached, command.exclude, learner))
         self._offsets.update(reached)
-        self._learn(tail, now_ms, command)
+        self._learn(again, now_ms, command)
         self.rollbacks += 1
 
     def _say_status(self, command: Command | None, now_ms: int) -> None:
         """Say what the learner stands at; with a command, acknowledge it."""
         self._status_at_ms = now_ms
         assert self.progress.version is not None
-        status = {
-            "member": self.settings.member,
-            "role": "learner",
-            "model": self.settings.model,
-            "epoch": self.progress.version.epoch,
-            "sequence": self.progress.version.sequence,
-            "digest": tensors_digest(self.learner.parameters()),
-            "state": "frozen" if self.progress.frozen else "live",
-            "command_id": None if command is None else command.command_id,
-            "refused": None,
-            "probe_error_max": None,
-            "version_age_ms": None,
-            "at": now_ms,
-        }
-        value = codec.encode_record(catalogue.MODELS_STATUS, status)
+        value = statements.status(
+            self.settings,
+            self.progress.version,
+            self._publisher.digest,
+            now_ms,
+            frozen=self.progress.frozen,
+            failed=self.gate.state.failed,
+            command_id=None if command is None else command.command_id,
+        )
         self._write(catalogue.MODELS_STATUS, self.settings.member.encode(), value)
+
+    def _say_found(self, examples: Sequence[TrainingRange], now_ms: int) -> None:
+        """Write what the gate's checks began or ceased to say."""
+        assert self.progress.version is not None
+        for each in self.gate.found:
+            value = statements.decision(self.settings, self.progress.version, each, examples, now_ms)
+            self._write(catalogue.DECISIONS, self.settings.model.encode(), value)
+        self.gate.found.clear()
+
+    def _found_from(self, version: Version) -> tuple[SavedAt, Version]:
+        saved = self.progress.nearest_saved(version)
+        assert saved is not None, "the first version of every epoch is saved"
+        return saved, version
 
     def _write(self, topic: str, key: bytes, value: bytes) -> None:
         self._out.setdefault(topic, []).append((key, value))
@@ -261,25 +329,7 @@ class LearnTask:
         ]
 
 
-_WRITTEN = (catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS, catalogue.MODELS_STATUS)
-
-
-def _decoded(blocks: Sequence[Block], learner: Learner) -> Examples:
-    return decode_examples(blocks, learner.schema, context=needs_context(learner))
-
-
-def _tail(
-    log: Log, start: Mapping[int, int], end: Mapping[int, int], exclude: Sequence[ExcludedRange], learner: Learner
-) -> Iterable[Examples]:
-    """Yield the examples between two sets of offsets that are not excluded, partition by partition."""
-    for number, until in sorted(end.items()):
-        since = start.get(number, 0)
-        if since >= until:
-            continue
-        for block in log.read(catalogue.EXAMPLES, number, start_offset=since, end_offset=until):
-            parts = [_decoded([block], learner)]
-            for each in exclude:
-                if each.partition == number:
-                    excluded_until = None if each.end < 0 else each.end
-                    parts = [left for part in parts for left in part.without(each.start, excluded_until)]
-            yield from parts
+_WRITTEN = (
+    *(catalogue.MODELS, catalogue.MODELS_STATE, catalogue.EVALUATIONS),
+    *(catalogue.MODELS_STATUS, catalogue.DECISIONS),
+)

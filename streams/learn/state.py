@@ -30,9 +30,8 @@ class SavedState:
 
 def state_records(state: SavedState, chunk_bytes_max: int) -> list[tuple[bytes, bytes]]:
     """Encode a state as (key, value) records of `models.state`."""
-    payload = tensorfile.dump(state.snapshot.tensors)
-    chunks = [payload[at : at + chunk_bytes_max] for at in range(0, len(payload), chunk_bytes_max)] or [b""]
-    digest = hashlib.sha256(payload).hexdigest()
+    payload = tensorfile.lay_out(state.snapshot.tensors)
+    starts, digest = range(0, payload.size, chunk_bytes_max), payload.sha256()
     offsets = [{"partition": number, "offset": at} for number, at in sorted(state.offsets.items())]
     return [
         (
@@ -48,12 +47,12 @@ def state_records(state: SavedState, chunk_bytes_max: int) -> list[tuple[bytes, 
                     "offsets": offsets,
                     "digest": digest,
                     "chunk": index,
-                    "chunks": len(chunks),
-                    "tensors": chunk,
+                    "chunks": len(starts),
+                    "tensors": payload.between(at, at + chunk_bytes_max),
                 },
             ),
         )
-        for index, chunk in enumerate(chunks)
+        for index, at in enumerate(starts)
     ]
 
 

@@ -11,9 +11,10 @@ from rheostat.learners.contract import Batch, Predictor, Tensors
 from rheostat.learners.digest import DigestCache
 from rheostat.learners.features import batch_from_columns
 from rheostat.learners.predictors import NO_MODULES, Modules, predictor
-from rheostat.streams.models.delta import apply_difference, digest_after, digest_beside
+from rheostat.streams.models.delta import all_finite, apply_difference, digest_after, digest_beside
 from rheostat.streams.models.manifest import Manifest
 from rheostat.streams.models.refusal import Refused
+from rheostat.streams.models.spares import Spares
 from rheostat.streams.models.update import Update
 from rheostat.streams.models.version import Version
 
@@ -55,15 +56,15 @@ class Rebuilt:
     digests: DigestCache = field(repr=False)
 
 
-def rebuild(current: Rebuilt | ModelVersion | None, update: Update) -> Rebuilt:
+def rebuild(current: Rebuilt | ModelVersion | None, update: Update, spares: Spares | None = None) -> Rebuilt:
     """Return the version after `update`, of any learner; raises Refused, naming the first check that failed.
 
     A delta must follow the current version without a gap, within its epoch, and name its digest as parent; a base must
-    only be newer. Then the digest of the result and finiteness are checked.
+    only be newer. Then the digest of the result and finiteness are checked. spares: of this chain of versions.
     """
     manifest = update.manifest
     _check_order(current, manifest)
-    tensors = _next_tensors(current, update)
+    tensors = _next_tensors(current, update, spares)
     for tensor in tensors.values():
         tensor.flags.writeable = False
     if current is not None and manifest.kind == "base":
@@ -84,12 +85,13 @@ def apply_update(
     update: Update,
     probe_tolerance: float = PROBE_TOLERANCE,
     modules: Modules = NO_MODULES,
+    spares: Spares | None = None,
 ) -> ModelVersion:
     """Return the version after `update`, ready to serve; raises Refused, naming the first check that failed.
 
     After the checks of `rebuild` come those of `scored`.
     """
-    return scored(rebuild(current, update), probe_tolerance, modules)
+    return scored(rebuild(current, update, spares), probe_tolerance, modules)
 
 
 def scored(built: Rebuilt, probe_tolerance: float = PROBE_TOLERANCE, modules: Modules = NO_MODULES) -> ModelVersion:
@@ -131,18 +133,20 @@ def _check_order(current: Rebuilt | ModelVersion | None, manifest: Manifest) -> 
         raise Refused("manifest", name, "a delta cannot change the learner or the feature set")
 
 
-def _next_tensors(current: Rebuilt | ModelVersion | None, update: Update) -> dict[str, NDArray[np.generic]]:
+def _next_tensors(
+    current: Rebuilt | ModelVersion | None, update: Update, spares: Spares | None
+) -> dict[str, NDArray[np.generic]]:
     if current is None or update.manifest.kind == "base":
         return dict(update.tensors)
     try:
-        return apply_difference(current.tensors, update.tensors)
+        return apply_difference(current.tensors, update.tensors, spares)
     except ValueError as error:
         raise Refused("tensors", update.manifest.name, str(error)) from error
 
 
 def _check_finite(manifest: Manifest, tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        if np.issubdtype(tensor.dtype, np.inexact) and not np.isfinite(tensor).all():
+        if np.issubdtype(tensor.dtype, np.inexact) and not all_finite(tensor):
             raise Refused("finite", manifest.name, f"tensor {name!r} holds NaN or infinity")
 
 

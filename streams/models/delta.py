@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from rheostat.learners.contract import Tensors
 from rheostat.learners.digest import DigestCache, Rows
+from rheostat.streams.models.spares import Spares
 
 ROWS = "#rows"
 VALUES = "#values"
 _ROW_BYTES = 8
 # What one more tensor costs in the file's header.
 _HEADER_BYTES = 96
+COMPARED_BYTES = 4 << 20
+"""How much of a tensor is looked at in one go."""
 
 
 def same_layout(a: Tensors, b: Tensors) -> bool:
@@ -47,10 +50,13 @@ def difference(
     return changed
 
 
-def apply_difference(current: Tensors, changes: Tensors) -> dict[str, NDArray[np.generic]]:
+def apply_difference(
+    current: Tensors, changes: Tensors, spares: Spares | None = None
+) -> dict[str, NDArray[np.generic]]:
     """Return new tensors; arrays of `current` are shared where unchanged and never written to.
 
-    Raises ValueError naming the tensor whose changes do not fit the current one.
+    spares: where the new ones' memory may come from. Raises ValueError naming the tensor whose changes do not fit the
+    current one.
     """
     result = dict(current)
     for name, tensor in changes.items():
@@ -62,7 +68,7 @@ def apply_difference(current: Tensors, changes: Tensors) -> dict[str, NDArray[np
         if name != target and target in changes:
             raise ValueError(f"tensor {target!r} comes whole and by rows")
         if name.endswith(ROWS):
-            result[target] = _with_rows(target, current[target], tensor, changes.get(target + VALUES))
+            result[target] = _with_rows(target, current[target], tensor, changes.get(target + VALUES), spares)
         elif _layout(tensor) != _layout(current[target]):
             raise ValueError(f"tensor {name!r} is {_words(tensor)}, the model's is {_words(current[target])}")
         else:
@@ -113,7 +119,11 @@ def _touched_by(changes: Tensors) -> dict[str, Rows | None]:
 
 
 def _with_rows(
-    name: str, current: NDArray[np.generic], rows: NDArray[np.generic], values: NDArray[np.generic] | None
+    name: str,
+    current: NDArray[np.generic],
+    rows: NDArray[np.generic],
+    values: NDArray[np.generic] | None,
+    spares: Spares | None,
 ) -> NDArray[np.generic]:
     if values is None or rows.dtype != np.int64 or rows.ndim != 1 or not len(rows) or not current.ndim:
         raise ValueError(f"tensor {name!r}: its rows must be int64, at least one, with values")
@@ -121,18 +131,33 @@ def _with_rows(
         raise ValueError(f"tensor {name!r}: rows must rise within 0..{len(current) - 1}")
     if values.dtype != current.dtype or values.shape != (len(rows), *current.shape[1:]):
         raise ValueError(f"tensor {name!r}: {_words(values)} of values for {len(rows)} rows of {_words(current)}")
-    result = current.copy()
+    result = current.copy() if spares is None else spares.copy(name, current)
     result[rows] = values
+    if spares is not None:
+        spares.leave(name, current, rows, result)
     return result
 
 
 def changed_rows(new: NDArray[np.generic], previous: NDArray[np.generic]) -> Rows:
     """Return the rows whose bytes differ (0 and -0 do, equal NaNs do not)."""
-    places = np.flatnonzero(_bits(new) != _bits(previous))
-    if new.ndim < 2 or not len(places):
-        return places
-    rows = places // (new.size // len(new))
-    return rows[np.diff(rows, prepend=-1) > 0]
+    if not new.size:
+        return np.empty(0, np.int64)
+    rows = max(1, len(new)) if new.ndim else 1
+    ours, theirs = _bits(new).reshape(rows, -1), _bits(previous).reshape(rows, -1)
+    # Part by part: what is compared of a large table would take as much memory as itself.
+    step = max(1, COMPARED_BYTES // max(1, new.nbytes // rows))
+    parts = [
+        start + np.flatnonzero((ours[start : start + step] != theirs[start : start + step]).any(axis=1))
+        for start in range(0, rows, step)
+    ]
+    return np.concatenate(parts).astype(np.int64, copy=False)
+
+
+def all_finite(tensor: NDArray[np.generic]) -> bool:
+    """Whether no element of a tensor of floats is NaN or infinity."""
+    flat = tensor.reshape(-1)
+    step = COMPARED_BYTES // tensor.itemsize
+    return all(bool(np.isfinite(flat[at : at + step]).all()) for at in range(0, len(flat), step))
 
 
 def _bits(tensor: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:

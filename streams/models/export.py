@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rheostat.streams.models.apply import Rebuilt
 from rheostat.streams.models.manifest import Manifest, encode_manifest
 from rheostat.streams.models.onnx_file import onnx_file
 
+Bytes = bytes | memoryview
 Format = Literal["safetensors", "onnx"]
 TENSORS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
@@ -30,24 +32,29 @@ def export_version(version: Rebuilt, folder: Path, kind: Format = "safetensors")
     A tensors file has the version's digest as its one metadatum, "digest"; for ONNX see `onnx_file`. Existing files are
     never replaced: ConfigError.
     """
-    name, content = (TENSORS_FILE, _tensors) if kind == "safetensors" else (ONNX_FILE, onnx_file)
+    name, content = (TENSORS_FILE, _tensors) if kind == "safetensors" else (ONNX_FILE, _graph)
     manifest = json.dumps(manifest_fields(version.manifest), indent=2) + "\n"
-    contents = {folder / name: content(version), folder / MANIFEST_FILE: manifest.encode()}
+    contents = {folder / name: content(version), folder / MANIFEST_FILE: (manifest.encode(),)}
     _write_new(contents)
-    return {str(path): len(each) for path, each in contents.items()}
+    return {str(path): sum(map(len, parts)) for path, parts in contents.items()}
 
 
-def _tensors(version: Rebuilt) -> bytes:
-    return tensorfile.dump(version.tensors, {"digest": version.digest})
+def _tensors(version: Rebuilt) -> Sequence[Bytes]:
+    return tensorfile.lay_out(version.tensors, {"digest": version.digest}).parts
 
 
-def _write_new(contents: dict[Path, bytes]) -> None:
+def _graph(version: Rebuilt) -> Sequence[Bytes]:
+    return (onnx_file(version),)
+
+
+def _write_new(contents: Mapping[Path, Sequence[Bytes]]) -> None:
     for path in contents:
         if path.exists():
             raise ConfigError(f"{path} is there already; give another folder, or remove it")
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            with path.open("wb") as file:
+                file.writelines(content)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error

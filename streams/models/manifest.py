@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rheostat.learners.contract import FeatureSchema
 from rheostat.schemas import catalogue, codec
@@ -14,6 +14,14 @@ from rheostat.streams.models.version import Version
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Mode = Literal["online", "apprentice", "log-only"]
+"""online: servers answer with what was learned. apprentice: they answer as they did before, or by default, and log
+what they would have answered. log-only: nothing is learned; they answer as in `apprentice`."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+GATE_CHECKS = ("magnitude", "probes", "golden", "worse")
+"""Why the publication gate withholds a version, see `streams.learn.gate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Facts:
 
     `learner`: class and parameter layout ("linear/1"). `offsets`: next example to learn, by partition. `training`: what
     this update learned, in order. `examples_total`: learned since the model was made, less those taken back.
+    `withheld`: why servers take the version and do not answer with it: its mode, and checks of the publication gate.
     """
 
     model: str
@@ -56,12 +65,16 @@ class Facts:
     libraries: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     command_id: str | None = None
+    mode: Mode = "online"
+    withheld: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _MODEL_NAME.fullmatch(self.model):
             raise ValueError(f"model: {self.model!r} is not 1 to 63 letters, digits, '.', '_' or '-'")
         if min(self.version) < 0:
             raise ValueError(f"version: {self.version} is negative")
+        if self.mode not in MODES:
+            raise ValueError(f"mode: {self.mode!r} is not one of {', '.join(MODES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
             ],
             "published_at": facts.published_at_ms,
             "command_id": facts.command_id,
+            "mode": facts.mode,
+            "withheld": list(facts.withheld),
         },
     )
 
@@ -195,6 +210,8 @@ def _facts(record: Mapping[str, Any]) -> Facts:
             Probe(tuple(each["numeric"]), tuple(each["categorical"]), each["score"]) for each in record["probes"]
         ),
         command_id=record["command_id"],
+        mode=record["mode"],
+        withheld=tuple(record["withheld"]),
     )
 
 

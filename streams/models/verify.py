@@ -10,6 +10,8 @@ from rheostat.learners.river.exported import RIVER
 from rheostat.streams.engine.block import Place
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.models.apply import Rebuilt, rebuild, scored
+from rheostat.streams.models.chain import Chain
+from rheostat.streams.models.manifest import Manifest
 from rheostat.streams.models.refusal import Check, Refused
 from rheostat.streams.models.signing import KeyRing
 from rheostat.streams.models.topic import records_of, signed_bases
@@ -32,7 +34,8 @@ class Fault:
 class Verification:
     """What was read, and what is wrong with it.
 
-    passed_over: deltas from before the first base, which can be left when old updates are deleted. probes: golden
+    passed_over: deltas from before the first base, which can be left when old updates are deleted. early: those that
+    could be applied behind it all the same. told_again: bases in parts of versions that deltas had told. probes: golden
     inputs scored; unscored: bases whose learner cannot be scored with here, so that their probes were not checked.
     """
 
@@ -42,6 +45,8 @@ class Verification:
     bases: int = 0
     deltas: int = 0
     passed_over: int = 0
+    early: int = 0
+    told_again: int = 0
     probes: int = 0
     unscored: int = 0
     newest: Version | None = None
@@ -59,46 +64,67 @@ class Verification:
 def verify(log: Log, keys: KeyRing, model: str, *, whole: bool = False) -> Verification:
     """Check a model's updates from the newest base on, or all of them with `whole`."""
     found = Verification(model)
-    bases = signed_bases(log, keys, model)
-    start = None if whole or not bases else bases[-1][0]
+    bases = [] if whole else signed_bases(records_of(log, model), keys)
+    start = bases[-1].place.offset if bases else None
     assembler = UpdateAssembler(keys, lambda _, refused: found.add(record.place, refused))
-    current: Rebuilt | None = None
+    chain = Chain(lambda built: _check_scores(built, found))
+    early: set[Version] = set()
     for record in records_of(log, model, start):
         found.start = found.start or record.place
         found.records += 1
         update = assembler.feed(record.key, record.value)
         if update is None:
             continue
-        if current is None and update.manifest.kind == "delta":
-            found.passed_over += 1
-            continue
-        try:
-            following = _after(current, update, found)
-        except Refused as refused:
-            found.add(record.place, refused)
-            continue
-        if (gap := _gap(current, following.manifest.version)) is not None:
-            found.add(record.place, Refused("gap", following.manifest.name, gap))
-        current = following
+        before = chain.current
+        for each, became in chain.take(update):
+            if isinstance(became, Rebuilt):
+                _count(became.manifest, found)
+                if (gap := _gap(before, became.manifest.version)) is not None:
+                    found.add(record.place, Refused("gap", became.manifest.name, gap))
+                before = became
+                found.early += became.manifest.version in early
+                early.discard(became.manifest.version)
+            elif before is None and each.manifest.kind == "delta":
+                early.add(each.manifest.version)
+            elif not _told_again(before, each):
+                found.add(record.place, became)
+            else:
+                found.told_again += 1
     assembler.end()
-    if current is not None:
-        found.newest, found.digest = current.manifest.version, current.digest
+    found.passed_over = len(early)
+    if chain.current is not None:
+        found.newest, found.digest = chain.current.manifest.version, chain.current.digest
     return found
 
 
-def _after(current: Rebuilt | None, update: Update, found: Verification) -> Rebuilt:
-    built = rebuild(current, update)
+def _check_scores(built: Rebuilt, found: Verification) -> None:
     facts = built.manifest.facts
     if _scorable(facts.learner):
         scored(built)
         found.probes += len(facts.probes)
     else:
         found.unscored += bool(facts.probes)
-    if built.manifest.kind == "base":
+
+
+def _count(manifest: Manifest, found: Verification) -> None:
+    if manifest.kind == "base":
         found.bases += 1
     else:
         found.deltas += 1
-    return built
+
+
+def _told_again(current: Rebuilt | None, update: Update) -> bool:
+    """Whether this is a base in parts, right in itself, of a version that a delta has told already."""
+    manifest = update.manifest
+    if current is None or manifest.kind == "delta" or manifest.chunks == 1:
+        return False
+    if manifest.version.epoch != current.manifest.version.epoch or manifest.version > current.manifest.version:
+        return False
+    try:
+        rebuild(None, update)
+    except Refused:
+        return False
+    return True
 
 
 def _gap(current: Rebuilt | None, version: Version) -> str | None:

@@ -84,6 +84,16 @@ class Scorer:
         return self.version.predictor.predict(batch)
 
 
+class DefaultScorer(Scorer):
+    """Answers for a model that is not online: where it would choose, always the first action that is eligible."""
+
+    def answer(
+        self, rows: Sequence[Row], prediction_ids: Sequence[str], eligible: Sequence[Sequence[bool]]
+    ) -> list[Answer]:
+        """Return one answer a row, as `Scorer.answer` does."""
+        return super().answer(rows, prediction_ids, [_first(each) for each in eligible])
+
+
 class FallbackScorer(Scorer):
     """Answers in the place of a version that is too old: the same requests, a score for all."""
 
@@ -103,3 +113,8 @@ class FallbackScorer(Scorer):
         wanted = np.minimum((uniforms * counts).astype(np.int64), counts - 1) + 1
         action = (eligible.cumsum(axis=1) == wanted[:, None]).argmax(axis=1)
         return Choice(action, 1.0 / counts, np.full(len(rows), self._constant))
+
+
+def _first(eligible: Sequence[bool]) -> list[bool]:
+    first = next((place for place, each in enumerate(eligible) if each), None)
+    return [place == first for place in range(len(eligible))]

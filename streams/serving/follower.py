@@ -10,24 +10,29 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from rheostat.learners.predictors import Modules
 from rheostat.schemas import catalogue
 from rheostat.schemas.partitioner import partition_for
 from rheostat.streams.clock import Clock
-from rheostat.streams.engine.block import Block
+from rheostat.streams.engine.block import Block, TopicPartition
 from rheostat.streams.engine.broker import Broker
 from rheostat.streams.errors import Retryable
 from rheostat.streams.metrics import OTHER, Metrics
 from rheostat.streams.models.apply import PROBE_TOLERANCE, ModelVersion
 from rheostat.streams.models.commands import Command, open_command
+from rheostat.streams.models.manifest import Manifest
 from rheostat.streams.models.refusal import Refused
 from rheostat.streams.models.signing import KeyRing
 from rheostat.streams.models.update import Limits, Update, UpdateAssembler, key_model
-from rheostat.streams.serving.answers import FallbackScorer, Scorer
+from rheostat.streams.models.version import Version
+from rheostat.streams.serving.answers import DefaultScorer, FallbackScorer, Scorer
+from rheostat.streams.serving.cold_start import HISTORY_MS, Wanted, start_offsets
 from rheostat.streams.serving.fallback import Fallback
 from rheostat.streams.serving.kept import KeptVersions
 from rheostat.streams.serving.lineage import Lineage
+from rheostat.streams.serving.served_trails import ServedTrails
 from rheostat.streams.serving.status import Status, encode_status, server_status, status_headers
 from rheostat.streams.serving.warm_up import warm_up
 
@@ -42,6 +47,9 @@ class FollowerSettings:
     fallbacks: by model, what is answered when its version has become too old; without one no version is too old.
     warm_up_rows: how many recent predictions are scored again before it is ready. modules: for models that are modules
     of torch, the functions that make them.
+    history_ms: how far back a server that has just started can go back, at least, without waiting for the learner.
+    pinned: by model, versions that are kept whatever comes, unless they are taken back. optional: models that it can
+    be ready without.
     """
 
     member: str
@@ -56,7 +64,10 @@ class FollowerSettings:
     commands_seen_max: int = 10_000
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     warm_up_rows: int = 1_000
+    history_ms: int = HISTORY_MS
     modules: Modules = field(default_factory=dict)
+    pinned: Mapping[str, frozenset[Version]] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
 
 class ModelFollower:
@@ -78,10 +89,12 @@ class ModelFollower:
         self._metrics = metrics
         self._on_status = on_status
         self._on_swap = tuple(on_swap)
-        self._assembler = UpdateAssembler(keys, self._refuse, settings.limits)
+        self._trails = ServedTrails(metrics)
+        self._assembler = UpdateAssembler(keys, self._refuse, settings.limits, self._wants)
         self._lineages: dict[str, Lineage] = {}
         self._serving: dict[str, Scorer] = {}
         self._fallen_back: dict[str, FallbackScorer] = {}
+        self._apprentices: dict[str, Scorer] = {}
         self._seen: dict[str, None] = {}
         self._replayed: deque[Command] = deque(maxlen=settings.commands_seen_max)
         self._status_at_ms: int | None = None
@@ -96,7 +109,9 @@ class ModelFollower:
         self._warm = not settings.warm_up_rows
         self._status_partitions = self._log.partitions(catalogue.MODELS_STATUS)
         self._producer = broker.producer()
-        self._tailer = broker.tailer([catalogue.MODELS, catalogue.MODELS_COMMANDS], from_beginning=True)
+        self._follow_from = partial(broker.tailer, [catalogue.MODELS, catalogue.MODELS_COMMANDS], from_beginning=True)
+        self._starts = self._found_starts()
+        self._tailer = self._follow_from(starts=self._starts)
 
     def current(self, model: str) -> ModelVersion | None:
         """Return the version to answer with."""
@@ -110,10 +125,14 @@ class ModelFollower:
         """
         return self._fallen_back.get(model) if self.too_old(model) else self._serving.get(model)
 
+    def apprentice(self, model: str) -> Scorer | None:
+        """Return what would answer if the model were online, while it is an apprentice."""
+        return self._apprentices.get(model)
+
     def too_old(self, model: str) -> bool:
         """Whether the version in use is older than its model's may be."""
         fallback, version = self._settings.fallbacks.get(model), self.current(model)
-        if fallback is None or version is None or self._lineages[model].held:
+        if fallback is None or version is None or self._lineages[model].stays:
             return False
         return self._clock.now_ms() - version.manifest.facts.published_at_ms > fallback.age_max_ms
 
@@ -137,16 +156,20 @@ class ModelFollower:
         return self._warm and self.caught_up and not self.missing()
 
     def missing(self) -> tuple[str, ...]:
-        """Return the models that are followed but have no verified version yet."""
-        return tuple(model for model in self.models if model not in self._serving)
+        """Return the models that it waits for, as they have no verified version yet."""
+        return tuple(each for each in self.models if each not in self._serving and each not in self._settings.optional)
 
     def step(self, timeout_ms: int) -> int:
         """Take new records, waiting up to `timeout_ms` for the first; return how many came."""
         replaying = not self._tailer.caught_up()
         blocks = self._poll(timeout_ms)
+        read_ms = self._clock.now_ms()
         for block in blocks:
             if block.topic == catalogue.MODELS:
                 self._take_updates(block, replaying)
+        if blocks and not replaying:
+            free = {model: each for model, each in self._serving.items() if not self._lineages[model].held}
+            self._trails.followed(blocks, read_ms, free, self._clock.now_ms())
         commands = [
             each for block in blocks if block.topic == catalogue.MODELS_COMMANDS for each in self._opened(block)
         ]
@@ -155,6 +178,8 @@ class ModelFollower:
             # a restarted server with nothing to serve: so first all updates of the past, then all commands.
             self._replayed.extend(commands)
             commands = []
+        if self._starts and self._tailer.caught_up():
+            self._begin_earlier_if_needed()
         if self._replayed and self._tailer.caught_up():
             while self._replayed:
                 self._obey(self._replayed.popleft(), replayed=True)
@@ -197,6 +222,25 @@ class ModelFollower:
         except BaseException as error:
             self.failure = error
 
+    def _found_starts(self) -> dict[TopicPartition, int]:
+        """Return where to begin; with models that are not known by name, or a log that cannot be read now, nowhere."""
+        pinned = self._settings.pinned
+        wanted = [
+            Wanted(each, pinned.get(each, frozenset()), self._settings.history_ms) for each in self._settings.models
+        ]
+        try:
+            return start_offsets(self._log, self._keys, wanted)
+        except Retryable:
+            return {}
+
+    def _begin_earlier_if_needed(self) -> None:
+        """Read everything if the newest base could not be used, so that there is nothing to answer with."""
+        if any(self._lineages[model].serving is None for model in self._settings.models):
+            self._tailer.close()
+            self._tailer = self._follow_from()
+            self._assembler = UpdateAssembler(self._keys, self._refuse, self._settings.limits, self._wants)
+        self._starts = {}
+
     def _poll(self, timeout_ms: int) -> list[Block]:
         try:
             return self._tailer.poll(self._settings.poll_records_max, timeout_ms)
@@ -208,7 +252,8 @@ class ModelFollower:
 
     def _lineage(self, model: str) -> Lineage | None:
         if model not in self._lineages and len(self._lineages) < self._settings.models_max:
-            kept = KeptVersions(self._settings.keep_versions, self._settings.keep_bytes_max)
+            pinned = self._settings.pinned.get(model, frozenset())
+            kept = KeptVersions(self._settings.keep_versions, self._settings.keep_bytes_max, pinned)
             self._lineages[model] = Lineage(model, kept, self._settings.probe_tolerance, self._settings.modules)
             self._metrics.declare("follower", model)
         return self._lineages.get(model)
@@ -228,13 +273,19 @@ class ModelFollower:
         try:
             version = lineage.apply(update)
         except Refused as refused:
-            self._refuse(update.manifest.model, refused)
+            self._refuse(lineage.model, refused)
             return
         self._swap(lineage)
         if version.manifest.kind == "base":
             answered = lineage.healed_command(version)
             if not replaying:
                 self._say(lineage, answered)
+            for each in lineage.behind(version.version):
+                self._apply(each, replaying)
+
+    def _wants(self, manifest: Manifest) -> bool:
+        lineage = self._lineages.get(manifest.model)
+        return lineage is None or lineage.wants(manifest)
 
     def _refuse(self, model: str | None, refused: Refused) -> None:
         lineage = self._lineages.get(model or "")
@@ -244,19 +295,31 @@ class ModelFollower:
             lineage.refuse(refused)
 
     def _swap(self, lineage: Lineage) -> None:
-        version = lineage.serving
-        if version is None or version is self.current(lineage.model):
+        self._look_up_apprentice(lineage)
+        version, before = lineage.serving, self._serving.get(lineage.model)
+        if version is None:
+            return
+        by_default = lineage.mode != "online"
+        if before is None or version is not before.version or by_default != isinstance(before, DefaultScorer):
+            self._serving[lineage.model] = DefaultScorer(version) if by_default else Scorer(version)
+        if before is not None and version is before.version:
             return
         fallback = self._settings.fallbacks.get(lineage.model)
         if fallback is not None and fallback.score is not None:
             self._fallen_back[lineage.model] = FallbackScorer(version, fallback.score)
-        self._serving[lineage.model] = Scorer(version)
         at = time.monotonic()
         self._metrics.follower_swaps_total.labels(lineage.model).inc()
         self._metrics.follower_version_epoch.labels(lineage.model).set(version.version.epoch)
         self._metrics.follower_version_sequence.labels(lineage.model).set(version.version.sequence)
         for callback in self._on_swap:
             callback(version, at)
+
+    def _look_up_apprentice(self, lineage: Lineage) -> None:
+        head, before = lineage.head, self._apprentices.get(lineage.model)
+        if head is None or lineage.mode != "apprentice":
+            self._apprentices.pop(lineage.model, None)
+        elif before is None or before.version is not head:
+            self._apprentices[lineage.model] = Scorer(head)
 
     def _opened(self, block: Block) -> list[Command]:
         commands = []

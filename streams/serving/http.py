@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,14 +16,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from rheostat.streams.clock import Clock
+from rheostat.streams.engine.stage import Log
 from rheostat.streams.metrics import Metrics
+from rheostat.streams.serving.arm_answers import ArmedModel
+from rheostat.streams.serving.arms import ArmPlan
 from rheostat.streams.serving.draining import Drain, closing
+from rheostat.streams.serving.explain import Explainer
+from rheostat.streams.serving.explain_route import EXPLAIN, ExplainRoute
 from rheostat.streams.serving.follower import ModelFollower
 from rheostat.streams.serving.openapi import openapi_document
 from rheostat.streams.serving.predict import PREDICT, Failed, HttpSettings, PredictRoute, authorise
 from rheostat.streams.serving.prediction_log import PredictionLog
+from rheostat.streams.serving.shadows import Shadows
 
 Handler = Callable[[Request], Awaitable[Response]]
+NO_ARMS: Mapping[str, ArmPlan] = {}
 
 
 def build_app(
@@ -35,13 +42,23 @@ def build_app(
     settings: HttpSettings | None = None,
     lifespan: Lifespan[Starlette] | None = None,
     drain: Drain | None = None,
+    arms: Mapping[str, ArmPlan] = NO_ARMS,
+    shadows: Shadows | None = None,
+    explainer: Explainer | None = None,
+    history: Log | None = None,
 ) -> ASGIApp:
-    """Return the application: POST /predict, GET /healthz, /models, /metrics, /openapi.json."""
+    """Return the application: POST /predict, /explain, GET /healthz, /models, /metrics, /openapi.json.
+
+    arms: by model. shadows: what answers without being shown; whoever gives it starts and ends it. history: where
+    explanations find predictions and what was learned.
+    """
     settings, drain = settings or HttpSettings(), drain or Drain()
     about = _About(follower, log, registry, clock, settings, drain)
     for model in follower.models:
         metrics.declare("serve", model)
-    predict = PredictRoute(follower, log, metrics, clock, settings)
+    armed = {model: ArmedModel(plan, follower, metrics) for model, plan in arms.items()}
+    shadows = Shadows(log, clock) if shadows is None else shadows
+    predict = PredictRoute(follower, log, metrics, clock, settings, armed, shadows)
     handlers = {
         "/healthz": about.healthz,
         "/models": about.models,
@@ -50,6 +67,8 @@ def build_app(
     }
     routes = [Route(path, partial(_answer, metrics, path, handler)) for path, handler in handlers.items()]
     routes.append(Route(PREDICT, predict, methods=["POST"]))
+    explain = ExplainRoute(follower, history, explainer or Explainer(), settings, armed)
+    routes.append(Route(EXPLAIN, partial(_answer, metrics, EXPLAIN, explain), methods=["POST"]))
     return _App(predict, Starlette(routes=routes, lifespan=lifespan), drain)
 
 
@@ -123,7 +142,11 @@ class _About:
 
     def _describe(self, model: str) -> dict[str, Any]:
         lineage, version = self.follower.lineage(model), self.follower.current(model)
-        about = {"model": model, "state": None if lineage is None else lineage.state}
+        head = None if lineage is None else lineage.head
+        about: dict[str, Any] = {"model": model, "state": None if lineage is None else lineage.state}
+        if head is not None:
+            facts = head.manifest.facts
+            about |= {"mode": facts.mode, "newest": str(head.version), "withheld": list(facts.withheld)}
         if version is None:
             return about
         published_at = version.manifest.facts.published_at_ms

@@ -1,6 +1,6 @@
 """What one server knows of one model: the newest verified version, those it can go back to, and orders in force.
 
-    updates ──► head (verified, newest) ──► serving, unless held
+    updates ──► head (verified, newest) ──► serving, unless its manifest withholds it or serving is held
     freeze, pin: serving is held at a version while the head goes on; resume lets it go
     rollback: head and serving go back, newer versions are forgotten, epochs before the new one are fenced off
 
@@ -9,13 +9,17 @@ No Kafka, no clock, no thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from rheostat.learners.predictors import NO_MODULES, Modules
 from rheostat.streams.models.apply import ModelVersion, apply_update
 from rheostat.streams.models.commands import Command
+from rheostat.streams.models.held import HeldDeltas
+from rheostat.streams.models.manifest import Manifest, Mode
 from rheostat.streams.models.refusal import Refused
+from rheostat.streams.models.spares import Spares
 from rheostat.streams.models.update import Update
 from rheostat.streams.models.version import Version
 from rheostat.streams.serving.kept import KeptVersions
@@ -44,20 +48,38 @@ class Lineage:
         self.promoted: Version | None = None
         self.refused: str | None = None
         self._probe_tolerance = probe_tolerance
+        self._spares = Spares()
+        self._early = HeldDeltas()
         self._modules = modules
         self._hold: Hold | None = None
+        self._released: ModelVersion | None = None
         self._unsafe: Command | None = None
         self._broken = False
 
     @property
     def serving(self) -> ModelVersion | None:
-        """The version to answer with; None before the first base."""
-        return self.kept.newest if self._hold is None else self._hold.version
+        """The version to answer with: the newest that is not withheld, unless held; None before there is one."""
+        return self._released if self._hold is None else self._hold.version
+
+    @property
+    def head(self) -> ModelVersion | None:
+        """The newest version, withheld or not; None before the first base."""
+        return self.kept.newest
+
+    @property
+    def mode(self) -> Mode:
+        """What the newest version says is to be done with the model."""
+        return "online" if self.head is None else self.head.manifest.facts.mode
 
     @property
     def held(self) -> bool:
         """Whether somebody froze or pinned what is served."""
         return self._hold is not None
+
+    @property
+    def stays(self) -> bool:
+        """Whether what is served is meant to grow old: it is held, or the model is not online."""
+        return self.held or self.mode != "online"
 
     @property
     def state(self) -> LineageState:
@@ -69,16 +91,43 @@ class Lineage:
         return "live" if self._hold is None else "frozen"
 
     def apply(self, update: Update) -> ModelVersion:
-        """Verify an update and take it as the new head. Raises Refused; then everything stays as it was."""
+        """Verify an update and take it as the new head. Raises Refused; then everything stays as it was.
+
+        A delta that there is a gap before may follow a base that is not complete yet: see `behind`.
+        """
         manifest = update.manifest
         if manifest.version.epoch < self.fence:
             reason = f"epoch {manifest.version.epoch} was ended by a rollback, epoch {self.fence} is expected"
             raise Refused("fenced", manifest.name, reason)
-        version = apply_update(self.kept.newest, update, self._probe_tolerance, self._modules)
+        try:
+            version = apply_update(self.kept.newest, update, self._probe_tolerance, self._modules, self._spares)
+        except Refused as refused:
+            if refused.check == "gap":
+                self._early.hold(update)
+            raise
+        if manifest.kind == "base":
+            self._spares.clear()
         self.kept.add(version)
+        if not manifest.facts.withheld:
+            self._released = version
         self.fence = max(self.fence, version.version.epoch)
         self.refused, self._broken = None, False
         return version
+
+    def behind(self, base: Version) -> list[Update]:
+        """Return the deltas behind a base that came before it was complete; they are kept no longer."""
+        return self._early.take(base)
+
+    def wants(self, manifest: Manifest) -> bool:
+        """Be told of an update that begins; return False for a base in parts of a version that deltas have told."""
+        head = self.kept.newest
+        if head is None or manifest.kind == "delta" or manifest.chunks == 1:
+            return True
+        if manifest.version.epoch == head.version.epoch and manifest.version <= head.version:
+            return False
+        # It takes as much memory as the version in use, and there is no next delta for now.
+        self._spares.clear()
+        return True
 
     def refuse(self, refused: Refused) -> None:
         """Remember why the newest update was refused."""
@@ -125,14 +174,20 @@ class Lineage:
         self.refused, self._broken, self._unsafe = None, False, None
         return True
 
+    def _open(self) -> Iterator[ModelVersion]:
+        """Yield the versions that are kept and not withheld."""
+        return (each for each in self.kept if not each.manifest.facts.withheld)
+
     def _forget(self, after: Version, before: Version) -> None:
         self.kept.drop_between(after, before)
+        if self._released is not None and after < self._released.version < before:
+            older = [each for each in self._open() if each.version <= after]
+            self._released = older[-1] if older else None
         if self._hold is not None and after < self._hold.version.version < before:
             self._hold = None
 
     def _resume(self, command: Command) -> bool:
-        # The monitor resumes learning after every rollback; what a person holds, only a person lets go.
-        if self._hold is not None and command.issuer == MONITOR and self._hold.issuer != MONITOR:
+        if self._hold is not None and keeps_hold(self._hold.issuer, command):
             return True
         self._hold = None
         return True
@@ -142,8 +197,8 @@ class Lineage:
             return self.kept.get(command.target)
         if not replayed:
             return self.serving
-        before = [each for each in self.kept if each.manifest.facts.published_at_ms <= command.issued_at_ms]
-        return before[-1] if before else self.kept.newest
+        before = [each for each in self._open() if each.manifest.facts.published_at_ms <= command.issued_at_ms]
+        return before[-1] if before else self._released
 
     def _hold_at(self, command: Command, version: ModelVersion | None) -> bool:
         if version is None:
@@ -151,3 +206,8 @@ class Lineage:
             return False
         self._hold = Hold(command.issuer, version)
         return True
+
+
+def keeps_hold(issuer: str, resume: Command) -> bool:
+    """Whether a hold by this issuer stays: after every rollback the monitor resumes; what people hold, they let go."""
+    return resume.issuer == MONITOR and issuer != MONITOR

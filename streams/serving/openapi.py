@@ -19,7 +19,7 @@ _READY = "the newest verified version of every followed model is in use, and the
 def openapi_document(scorers: Iterable[Scorer], instances_max: int, *, keys: bool) -> Json:
     """Return the document; `keys`: whether an API key is wanted."""
     models = {scorer.version.model: scorer for scorer in scorers}
-    schemas: Json = {"Answer": _answer(), "Answers": _answers(), "Failure": _failure()}
+    schemas: Json = {"Answer": _answer(), "Answers": _answers(), "Explanation": _explanation(), "Failure": _failure()}
     for name, scorer in models.items():
         schemas[f"{name}.features"] = _features(scorer.schema)
         schemas[f"{name}.instance"] = _object(_instance(name, scorer.actions), ["features"])
@@ -36,6 +36,7 @@ def openapi_document(scorers: Iterable[Scorer], instances_max: int, *, keys: boo
         },
         "paths": {
             "/predict": {"post": {**_predict(asked, keys), **secured}},
+            "/explain": {"post": {**_explain([_reference(f"{name}.request") for name in models], keys), **secured}},
             "/models": {"get": {**_get("What runs: model, version, digest, age, what was refused.", keys), **secured}},
             "/healthz": {"get": _health()},
             "/metrics": {"get": _metrics()},
@@ -56,12 +57,32 @@ def _predict(asked: list[Json], keys: bool) -> Json:
         "413": "The body or the batch is too large.",
         "503": "The model has no verified version yet, or none that is young enough.",
     }
+    answer = _content("What was answered.", {"anyOf": [_reference("Answer"), _reference("Answers")]})
+    return _posted("Score one instance, or many.", asked, answer, failures)
+
+
+def _explain(asked: list[Json], keys: bool) -> Json:
+    failures = {
+        "400": "The field that is wrong.",
+        **({"401": "A key is wanted, and none was given."} if keys else {}),
+        "404": "There is no such model or prediction, or none of which anything is kept any more.",
+        "413": "The body is too large.",
+        "503": "The model has no version to explain, or too many explanations are being worked on.",
+    }
+    shown = {
+        "prediction_id": {"type": "string", "description": "Of an answer that was given, some moments ago at least."}
+    }
+    answer = _content("What moved the score.", _reference("Explanation"))
+    return _posted("Explain an answer.", [_object(shown, ["prediction_id"]), *asked], answer, failures)
+
+
+def _posted(summary: str, asked: list[Json], answer: Json, failures: Mapping[str, str]) -> Json:
     body = {"anyOf": asked} if asked else {"type": "object"}
     return {
-        "summary": "Score one instance, or many.",
+        "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
-            "200": _content("What was answered.", {"anyOf": [_reference("Answer"), _reference("Answers")]}),
+            "200": answer,
             **{status: _content(what, _reference("Failure")) for status, what in failures.items()},
         },
     }
@@ -73,7 +94,9 @@ def _request(model: str, actions: tuple[str, ...]) -> Json:
 
 def _batch(model: str, instances_max: int) -> Json:
     instances = {"type": "array", "items": _reference(f"{model}.instance"), "minItems": 1, "maxItems": instances_max}
-    return _object({"model": {"const": model}, "instances": instances, "arm": _arm()}, ["model", "instances"])
+    return _object(
+        {"model": {"const": model}, "instances": instances, "arm": _arm(), "unit": _unit()}, ["model", "instances"]
+    )
 
 
 def _instance(model: str, actions: tuple[str, ...]) -> Json:
@@ -89,6 +112,7 @@ def _instance(model: str, actions: tuple[str, ...]) -> Json:
         "subject": {**_TEXT, "description": "For whom, as a pseudonym."},
         "segment": {**_TEXT, "description": "Group for per-segment evaluation."},
         "arm": _arm(),
+        "unit": _unit(),
     }
 
 
@@ -106,6 +130,10 @@ def _arm() -> Json:
     return {"type": ["string", "null"], "description": "experiment:variant, several joined by a comma."}
 
 
+def _unit() -> Json:
+    return {**_TEXT, "description": "What always meets the same arm of the model; the subject, if it is left out."}
+
+
 def _answer() -> Json:
     properties = {
         "prediction_id": {"type": "string", "description": "Feedback names it."},
@@ -114,6 +142,13 @@ def _answer() -> Json:
         "score": {"type": "number"},
         "action": {"type": "string", "description": "Of a model that chooses."},
         "propensity": {"type": "number", "description": "The probability that the action had."},
+        "arm": {"type": "string", "description": "Of a model with arms: `MODEL:ARM`, beside those that were given."},
+        "arm_propensity": {
+            "type": "number",
+            "description": "The probability that the arm had; none where it was named.",
+        },
+        "sticky": {"const": False, "description": "There was no unit: the next request may meet another arm."},
+        "arm_fallback": {"const": True, "description": "The default answered in the place of an arm that could not."},
         "fallback": {"const": True, "description": "The model's version is too old, and was not asked."},
         "expires_at": {"type": "integer", "description": "ms since 1970"},
     }
@@ -122,6 +157,48 @@ def _answer() -> Json:
 
 def _answers() -> Json:
     return _object({"predictions": {"type": "array", "items": _reference("Answer")}}, ["predictions"])
+
+
+def _explanation() -> Json:
+    number, text = {"type": "number"}, {"type": "string"}
+    share = _object({"kind": text, "share": number}, ["kind", "share"])
+    shares = {"type": "array", "items": share, "description": "Kinds of signals that were learned last, by weight."}
+    feature = {
+        "name": text,
+        "meaning": {"type": "string", "description": "From the feature dictionary."},
+        "value": {"type": ["number", "string"]},
+        "contribution": {"type": "number", "description": "In `unit`."},
+        "points": {"type": "number", "description": "How far the score would be off without it."},
+        "signals": {**shares, "description": "Those of examples with this text."},
+    }
+    features = {"type": "array", "items": _object(feature, ["name", "value", "contribution", "points"])}
+    said = {"type": "array", "items": _object({"key": text, "text": text}, ["key", "text"])}
+    properties = {
+        "prediction_id": text,
+        "arm": text,
+        "model": text,
+        "version": {"type": "string", "description": "The version that answered."},
+        "explained_version": {
+            "type": "string",
+            "description": "The one explained: a newer one where that is not kept.",
+        },
+        "published_at": {"type": "integer", "description": "Of the one explained; ms since 1970"},
+        "examples_total": {"type": "integer", "description": "How many it had learned from."},
+        "learner": text,
+        "score": number,
+        "action": text,
+        "unit": {"enum": ["log-odds", "score"], "description": "Of base, contributions, remainder and value."},
+        "method": {"enum": ["exact", "occlusion"]},
+        "reference": {"enum": ["mean", "zero"], "description": "What inputs are compared with."},
+        "base": {"type": "number", "description": "value = base + contributions + remainder"},
+        "remainder": {"type": "number", "description": "What features do only together."},
+        "value": number,
+        "features": {**features, "description": "The strongest first."},
+        "signals": shares,
+        "words": {**said, "description": "For users to read."},
+        "limits": {**said, "description": "What this cannot know."},
+    }
+    return _object(properties, ["model", "score", "features", "signals", "words", "limits"])
 
 
 def _failure() -> Json:

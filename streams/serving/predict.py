@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import hmac
 import json
-import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
 from rheostat.streams.clock import Clock
 from rheostat.streams.metrics import Metrics
-from rheostat.streams.serving.answers import Answer, Scorer
+from rheostat.streams.serving.answered import Asked, NoNumber, answer_json, answer_json_with_arm, predictions_of
+from rheostat.streams.serving.answers import Scorer
+from rheostat.streams.serving.apprentice import Apprentices
+from rheostat.streams.serving.arm_answers import ArmedModel
 from rheostat.streams.serving.fallback import FALLBACK
 from rheostat.streams.serving.follower import ModelFollower
 from rheostat.streams.serving.prediction_log import PredictionLog
-from rheostat.streams.serving.predictions import Prediction, new_prediction_id
+from rheostat.streams.serving.predictions import new_prediction_id
 from rheostat.streams.serving.requests import (
     BadRequest,
-    Instance,
     PredictRequest,
-    Row,
     TooLarge,
     parse_request,
     read_actions,
     read_row,
 )
+from rheostat.streams.serving.shadows import Shadows, Shown
 
 PREDICT = "/predict"
 _CLIENT_LEFT = 400
@@ -35,7 +36,7 @@ _CLIENT_LEFT = 400
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Limits. With `api_keys`, /predict and /models want `Authorization: Bearer KEY`; the other routes never do."""
+    """Limits. With `api_keys`, all but /healthz and /metrics want `Authorization: Bearer KEY`."""
 
     body_bytes_max: int = 1 << 20
     instances_max: int = 1_000
@@ -71,9 +72,19 @@ class PredictRoute:
     """POST /predict as an ASGI application: scores instances and logs what was answered. No state of its own."""
 
     def __init__(
-        self, follower: ModelFollower, log: PredictionLog, metrics: Metrics, clock: Clock, settings: HttpSettings
+        self,
+        follower: ModelFollower,
+        log: PredictionLog,
+        metrics: Metrics,
+        clock: Clock,
+        settings: HttpSettings,
+        arms: Mapping[str, ArmedModel],
+        shadows: Shadows,
     ) -> None:
         self._follower = follower
+        self._arms = arms
+        self._shadows = shadows
+        self._apprentices = Apprentices(follower, metrics)
         self._log = log
         self._metrics = metrics
         self._clock = clock
@@ -82,9 +93,11 @@ class PredictRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started = time.perf_counter()
+        shown: Sequence[Shown] = ()
         try:
             authorise(scope, self._settings.api_keys)
-            status, answer = 200, self._predict(await self._body(receive))
+            status = 200
+            answer, shown = self._predict(await self._body(receive))
         except Failed as failed:
             status, answer = failed.status, json.dumps(failed.body)
         except _ClientLeft:
@@ -94,20 +107,34 @@ class PredictRoute:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._metrics.http_answered(PREDICT, str(status), time.perf_counter() - started)
+        for each in shown:
+            self._shadows.add(each)
 
-    def _predict(self, body: bytes) -> str:
-        wanted = self._parse(body)
-        scorer = self._scorer(wanted.model)
+    def _predict(self, body: bytes) -> tuple[str, Sequence[Shown]]:
+        """Return the answer, and what shadows are to answer as well."""
+        wanted = parse_body(body, self._settings)
+        scorer = find_scorer(self._follower, wanted.model)
         try:
             rows = [read_row(scorer.schema, each.features, f"{each.path}features.") for each in wanted.instances]
             eligible = [read_actions(scorer.actions, each) for each in wanted.instances]
         except BadRequest as error:
             raise Failed(400, error.reason, error.field) from error
-        predictions = self._score(scorer, wanted, rows, eligible)
+        now_ms = self._clock.now_ms()
+        ids = [new_prediction_id(now_ms) for _ in rows]
+        asked = Asked(wanted.instances, rows, eligible, ids, now_ms, self._settings.prediction_ttl_ms)
+        arms = self._arms.get(wanted.model)
+        try:
+            predictions = predictions_of(scorer, asked) if arms is None else arms.answer(scorer, asked)
+        except NoNumber as error:
+            raise Failed(500, str(error)) from error
+        except BadRequest as error:
+            raise Failed(400, error.reason, error.field) from error
         self._log.add(predictions)
         self._metrics.serve_answered(wanted.model, len(predictions), fallback=FALLBACK in scorer.flags)
-        answers = map(_answer_for, predictions)
-        return next(answers) if wanted.single else f'{{"predictions":[{",".join(answers)}]}}'
+        answers = map(answer_json if arms is None else answer_json_with_arm, predictions)
+        answer = next(answers) if wanted.single else f'{{"predictions":[{",".join(answers)}]}}'
+        shadowed = (arms, self._apprentices.of(wanted.model))
+        return answer, [Shown(each, scorer, asked, predictions) for each in shadowed if each and each.plan.shadows]
 
     async def _body(self, receive: Receive) -> bytes:
         body, more = b"", True
@@ -121,67 +148,27 @@ class PredictRoute:
                 raise Failed(413, f"the body is larger than {self._settings.body_bytes_max} bytes")
         return body
 
-    def _parse(self, body: bytes) -> PredictRequest:
-        try:
-            return parse_request(json.loads(body), self._settings.instances_max)
-        except (ValueError, RecursionError) as error:
-            raise Failed(400, f"the body is not JSON: {error}", "body") from error
-        except TooLarge as error:
-            raise Failed(413, error.reason, error.field) from error
-        except BadRequest as error:
-            raise Failed(400, error.reason, error.field) from error
 
-    def _scorer(self, model: str) -> Scorer:
-        scorer = self._follower.scorer(model)
-        if scorer is not None:
-            return scorer
-        if self._follower.too_old(model):
-            raise Failed(503, f"the newest version of model {model!r} is too old", "model")
-        if model in self._follower.models:
-            raise Failed(503, f"model {model!r} has no verified version yet", "model")
-        known = ", ".join(self._follower.models) or "none"
-        raise Failed(404, f"no model is called {model[:64]!r}; known: {known}", "model")
-
-    def _score(
-        self, scorer: Scorer, wanted: PredictRequest, rows: list[Row], eligible: list[list[bool]]
-    ) -> list[Prediction]:
-        facts, now_ms = scorer.version.manifest.facts, self._clock.now_ms()
-        ids = [new_prediction_id(now_ms) for _ in rows]
-        answered = scorer.answer(rows, ids, eligible)
-        if not all(math.isfinite(each.score) for each in answered):
-            raise Failed(500, f"model {facts.model!r} {facts.version} gives no number for these features")
-
-        def prediction(prediction_id: str, instance: Instance, row: Row, given: Answer) -> Prediction:
-            return Prediction(
-                prediction_id=prediction_id,
-                model=facts.model,
-                version=facts.version,
-                feature_set=facts.schema.id,
-                numeric=row.numeric,
-                categorical=row.categorical,
-                score=given.score,
-                occurred_at_ms=now_ms,
-                expires_at_ms=now_ms + self._settings.prediction_ttl_ms,
-                target_id=instance.target_id,
-                subject_id=instance.subject,
-                segment=instance.segment,
-                arm=instance.arm,
-                action=given.action,
-                propensity=given.propensity,
-                flags=scorer.flags,
-            )
-
-        return list(map(prediction, ids, wanted.instances, rows, answered))
+def parse_body(body: bytes, settings: HttpSettings) -> PredictRequest:
+    """Return the request in a body; raises Failed."""
+    try:
+        return parse_request(json.loads(body), settings.instances_max)
+    except (ValueError, RecursionError) as error:
+        raise Failed(400, f"the body is not JSON: {error}", "body") from error
+    except TooLarge as error:
+        raise Failed(413, error.reason, error.field) from error
+    except BadRequest as error:
+        raise Failed(400, error.reason, error.field) from error
 
 
-def _answer_for(prediction: Prediction) -> str:
-    """Return what is answered, in JSON. Written by hand, as all of it but an action is known to need no escapes."""
-    chosen = ""
-    if prediction.action is not None:
-        chosen = f'"action":{json.dumps(prediction.action)},"propensity":{prediction.propensity!r},'
-    if FALLBACK in prediction.flags:
-        chosen += '"fallback":true,'
-    return (
-        f'{{"prediction_id":"{prediction.prediction_id}","model":"{prediction.model}","version":"{prediction.version}",'
-        f'"score":{prediction.score!r},{chosen}"expires_at":{prediction.expires_at_ms}}}'
-    )
+def find_scorer(follower: ModelFollower, model: str) -> Scorer:
+    """Return what answers for a model; raises Failed, saying why nothing does."""
+    scorer = follower.scorer(model)
+    if scorer is not None:
+        return scorer
+    if follower.too_old(model):
+        raise Failed(503, f"the newest version of model {model!r} is too old", "model")
+    if model in follower.models:
+        raise Failed(503, f"model {model!r} has no verified version yet", "model")
+    known = ", ".join(follower.models) or "none"
+    raise Failed(404, f"no model is called {model[:64]!r}; known: {known}", "model")

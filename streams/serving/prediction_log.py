@@ -41,6 +41,11 @@ class PredictionLog:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def filling(self) -> bool:
+        """Whether half of the queue is taken: what is left is for what was shown."""
+        return 2 * len(self._queue) >= self._queue_max
+
     def add(self, predictions: Sequence[Prediction]) -> int:
         """Queue what there is room for and return how many that were; the rest is dropped and counted."""
         taken = min(len(predictions), max(0, self._queue_max - len(self._queue)))
@@ -94,7 +99,7 @@ class PredictionLog:
     def _send(self, prediction: Prediction, value: bytes) -> None:
         self._producer.send(
             catalogue.PREDICTIONS,
-            prediction.prediction_id.encode(),
+            (prediction.shadow_of or prediction.prediction_id).encode(),
             value,
             timestamp_ms=prediction.occurred_at_ms,
             on_delivery=self._delivered,

@@ -20,7 +20,8 @@ class Prediction(NamedTuple):
     """What was shown. Features are in the order of the feature set; times are event times in ms.
 
     `action` and `propensity` are there where the model chooses: what was chosen, with which probability.
-    `arm` is as `rheostat.schemas.arms` writes it.
+    `arm` is as `rheostat.schemas.arms` writes it; `arm_propensity` the probability with which the server chose it.
+    `shadow_of`: of one that was not shown, the prediction_id of the one that was.
     """
 
     prediction_id: str
@@ -39,6 +40,8 @@ class Prediction(NamedTuple):
     action: str | None = None
     propensity: float | None = None
     flags: tuple[str, ...] = ()
+    arm_propensity: float | None = None
+    shadow_of: str | None = None
 
 
 _random: list[bytes] = []

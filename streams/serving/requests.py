@@ -14,9 +14,9 @@ from rheostat.schemas.arms import arm_text, variants_in
 
 TEXT_CHARS_MAX = 256
 CATEGORY_CHARS_MAX = 1_024
-_SINGLE = frozenset({"model", "features", "actions", "target_id", "subject", "segment", "arm"})
+_SINGLE = frozenset({"model", "features", "actions", "target_id", "subject", "segment", "arm", "unit"})
 _INSTANCE = _SINGLE - {"model"}
-_BATCH = frozenset({"model", "instances", "arm"})
+_BATCH = frozenset({"model", "instances", "arm", "unit"})
 
 
 class BadRequest(Exception):
@@ -36,6 +36,7 @@ class Instance(NamedTuple):
     """One thing to predict for; `features` and `actions` are still unchecked.
 
     `actions`: those that the answer may choose from; None for all. `arm` is as `rheostat.schemas.arms` writes it.
+    `unit`: what shall always meet the same arm, else that is `subject`.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Instance(NamedTuple):
     subject: str | None
     segment: str | None
     arm: str | None
+    unit: str | None = None
 
 
 class PredictRequest(NamedTuple):
@@ -65,7 +67,7 @@ class Row(NamedTuple):
 def parse_request(body: object, instances_max: int) -> PredictRequest:
     """Return the request in a parsed JSON body; raises BadRequest or TooLarge.
 
-    The `arm` of a batch is that of its instances which say none of their own.
+    The `arm` and the `unit` of a batch are those of its instances which say none of their own.
     """
     fields = _object("body", body)
     model = fields.get("model")
@@ -73,19 +75,19 @@ def parse_request(body: object, instances_max: int) -> PredictRequest:
         raise BadRequest("model", "must be the name of a model")
     if "instances" not in fields:
         _only("", fields, _SINGLE)
-        return PredictRequest(model, (_instance("", fields, None),), single=True)
+        return PredictRequest(model, (_instance("", fields, None, None),), single=True)
     _only("", fields, _BATCH)
     given = fields["instances"]
     if not isinstance(given, list) or not given:
         raise BadRequest("instances", "must be a list of at least one instance")
     if len(given) > instances_max:
         raise TooLarge("instances", f"{len(given)} instances, at most {instances_max} are accepted")
-    instances, arm = [], _arm("", fields)
+    instances, arm, unit = [], _arm("", fields), _text("", "unit", fields)
     for index, each in enumerate(given):
         path = f"instances[{index}]"
         instance = _object(path, each)
         _only(f"{path}.", instance, _INSTANCE)
-        instances.append(_instance(f"{path}.", instance, arm))
+        instances.append(_instance(f"{path}.", instance, arm, unit))
     return PredictRequest(model, tuple(instances), single=False)
 
 
@@ -135,7 +137,7 @@ def batch_of(schema: FeatureSchema, rows: Sequence[Row]) -> Batch:
     return batch_from_columns(schema, numbers, columns)
 
 
-def _instance(path: str, fields: Mapping[str, Any], arm: str | None) -> Instance:
+def _instance(path: str, fields: Mapping[str, Any], arm: str | None, unit: str | None) -> Instance:
     return Instance(
         path=path,
         features=_object(f"{path}features", fields.get("features")),
@@ -144,6 +146,7 @@ def _instance(path: str, fields: Mapping[str, Any], arm: str | None) -> Instance
         subject=_text(path, "subject", fields),
         segment=_text(path, "segment", fields),
         arm=_arm(path, fields) or arm,
+        unit=_text(path, "unit", fields) or unit,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,11 +18,14 @@ from rheostat.streams.engine.broker import Broker
 from rheostat.streams.lean_imports import convert_without_pandas
 from rheostat.streams.metrics import Metrics
 from rheostat.streams.models.signing import KeyRing
+from rheostat.streams.serving.arms import ArmPlan
 from rheostat.streams.serving.draining import Drain, DrainingServer
+from rheostat.streams.serving.explain import Explainer
 from rheostat.streams.serving.follower import FollowerSettings, ModelFollower, SwapCallback
 from rheostat.streams.serving.http import build_app
 from rheostat.streams.serving.predict import HttpSettings
 from rheostat.streams.serving.prediction_log import PredictionLog
+from rheostat.streams.serving.shadows import QUEUE_MAX, Shadows
 
 _TURN_S = 0.0005
 """How long a thread that works may keep one waiting that could answer; Python's 5 ms are half of a slow answer."""
@@ -45,6 +48,9 @@ class ServerSettings:
     prediction_queue_max: int = 100_000
     drain_ms: int = 1_000
     open_requests_s: int = 5
+    arms: Mapping[str, ArmPlan] = field(default_factory=dict)
+    shadow_queue_max: int = QUEUE_MAX
+    explainer: Explainer = field(default_factory=Explainer)
 
 
 def serve(
@@ -86,20 +92,36 @@ def _uvicorn_config(
     metrics = Metrics(registry)
     follower = ModelFollower(broker, settings.follower, keys, clock, metrics, on_swap=on_swap)
     log = PredictionLog(broker.producer(), metrics, settings.follower.member, settings.prediction_queue_max)
+    shadows = Shadows(log, clock, settings.shadow_queue_max)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         follower.start()
         log.start()
+        shadows.start()
         collect_rarely()
         try:
             yield
         finally:
+            shadows.stop()
             log.stop()
             follower.stop()
 
     return uvicorn.Config(
-        build_app(follower, log, metrics, registry, clock, settings.http, lifespan, drain),
+        build_app(
+            follower,
+            log,
+            metrics,
+            registry,
+            clock,
+            settings.http,
+            lifespan,
+            drain,
+            settings.arms,
+            shadows,
+            settings.explainer,
+            broker.log(),
+        ),
         host=settings.host,
         port=settings.port,
         lifespan="on",

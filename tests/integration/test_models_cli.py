@@ -75,13 +75,24 @@ def test_every_verb_on_what_a_learner_published(broker: KafkaBroker, models: Rhe
         author.set("table", row, by=0.5)
         write(broker, author.delta())
 
+    author.withheld = ("worse", "golden")
+    author.set("table", 3, by=0.5)
+    write(broker, author.delta())
     (row_,) = asked(models, "list")["models"]
-    assert (row_["model"], row_["version"], row_["kind"], row_["newest_base"]) == ("deep", "0.3", "delta", "0.0")
-    assert (row_["bases"], row_["deltas"], row_["incomplete"], row_["key_id"]) == (1, 3, 0, "learner-1")
+    assert (row_["version"], row_["withheld"], row_["answers"]) == ("0.4", ["worse", "golden"], "0.3")
+    assert "withheld" in models("list")[1]
+    assert "servers do not answer with it: worse, golden" in models("show", "deep")[1]
+    author.withheld = ()
+    author.set("table", 3, by=-0.5)
+    write(broker, author.delta())
+
+    (row_,) = asked(models, "list")["models"]
+    assert (row_["model"], row_["version"], row_["kind"], row_["newest_base"]) == ("deep", "0.5", "delta", "0.0")
+    assert (row_["bases"], row_["deltas"], row_["incomplete"], row_["key_id"]) == (1, 5, 0, "learner-1")
     assert "hashed-mlp/1" in models("list")[1]
 
     shown = asked(models, "show", "deep")
-    assert (shown["manifest"]["sequence"], shown["manifest"]["kind"]) == (3, "delta")
+    assert (shown["manifest"]["sequence"], shown["manifest"]["kind"]) == (5, "delta")
     assert shown["tensors"]["table"] == "F32 64 x 4"
     words = models("show", "deep", "0.0")[1]
     assert "deep 0.0: a base of learner hashed-mlp/1" in words
@@ -96,11 +107,11 @@ def test_every_verb_on_what_a_learner_published(broker: KafkaBroker, models: Rhe
     assert "2 of 64" in models("diff", "deep", "0.0", "0.2")[1]
 
     verified = asked(models, "verify", "deep", "--all")
-    assert (verified["newest"], verified["digest"]) == ("0.3", tensors_digest(author.tensors))
+    assert (verified["newest"], verified["digest"]) == ("0.5", tensors_digest(author.tensors))
     assert (verified["probes"], verified["faults"]) == (3, [])
     assert models("verify", "deep")[1].endswith("faults: none\n")
 
-    exported = asked(models, "export", "deep", "0.3", "--out", str(tmp_path / "out"))
+    exported = asked(models, "export", "deep", "0.5", "--out", str(tmp_path / "out"))
     assert len(exported["files"]) == 2
     assert tensors_digest(load_file(tmp_path / "out/model.safetensors")) == verified["digest"]
     code, _, error = models("export", "deep", "--out", str(tmp_path / "out"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rheostat.learners.platt import PlattScaling
 from rheostat.learners.contract import Batch, Floats
+from rheostat.learners.platt import PlattScaling
 from rheostat.schemas import catalogue, codec
 from rheostat.streams.engine.block import Block
 from rheostat.streams.learn import evaluation

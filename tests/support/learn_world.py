@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rheostat.learners.contract import Learner
 from rheostat.learners.deep.hashed_mlp import HashedMLP
@@ -46,18 +47,20 @@ def of_river(*steps: str) -> Callable[[], Learner]:
 class World:
     """One learner of the model `toy`."""
 
-    def __init__(self, partitions: int = 2, new_learner: Callable[[], Learner] = linear) -> None:
+    def __init__(self, partitions: int = 2, new_learner: Callable[[], Learner] = linear, **settings: Any) -> None:
         self.new_learner = new_learner
+        self.settings = settings
         self.clock = ManualClock()
         self.broker = MemoryBroker(self.clock, wait_ms=0)
         create_topics(self.broker, partitions, 1)
         self.producer = self.broker.producer()
         self.start()
 
-    def start(self) -> None:
-        """Start a learner; one that runs already is fenced, as after a kill."""
+    def start(self, **settings: Any) -> None:
+        """Start a learner, with these settings from now on; one that runs already is fenced, as after a kill."""
+        self.settings |= settings
         stage = LearnStage(
-            LearnSettings(model="toy", member="learner-toy", base_every=8, state_every=5),
+            LearnSettings(model="toy", member="learner-toy", base_every=8, state_every=5, **self.settings),
             self.new_learner,
             LEARNER,
             KEYS,

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from rheostat.learners import tensorfile
 from rheostat.learners.digest import tensors_digest
 from rheostat.schemas import catalogue, codec
+from rheostat.streams.models.base_parts import BaseInParts
 from rheostat.streams.models.manifest import Facts, Manifest, encode_manifest
 from rheostat.streams.models.signing import MANIFEST_TYPE, generate_signer
+from rheostat.streams.models.update import BuiltUpdate
 from rheostat.streams.models.version import Version
 from tests.support.model_topic import LEARNER, SCHEMA, Publisher, linear_tensors
 from tests.support.serving import Record
@@ -39,24 +41,35 @@ class Publication:
 
 @cache
 def publication(seed: int) -> Publication:
-    """Return 1 to 12 versions in one epoch or several, in one record each or several."""
+    """Return 1 to 12 versions in one epoch or several, in one record each or several, some told again in parts."""
     random = Random(seed)
     publisher = Publisher(chunk_bytes_max=random.choice([200, 100_000]))
-    updates = []
+    updates, records, parts = [], list[Record](), list[Record]()
     for step in range(random.randint(1, 12)):
         publisher.nudge(step)
         fresh = step > 0 and random.random() < 0.2
         base = step == 0 or fresh or random.random() < 0.25
         epoch = (publisher.version or Version(1, 0)).epoch + 1 if fresh else None
         updates.append(publisher.publish(base=base, epoch=epoch))
+        records += [*updates[-1].records, *parts[:2]]
+        parts = parts[2:]
+        if not (base or parts) and random.random() < 0.4:
+            parts = _told_again(updates[-1], publisher.chunk_bytes_max)
     publisher.nudge(99)
     last = publisher.publish(base=True)
     return Publication(
-        [record for update in updates for record in update.records],
+        records,
         frozenset((update.manifest.digest, update.manifest.version) for update in updates) | old_epoch().published,
         list(last.records),
         last.manifest.digest,
     )
+
+
+def _told_again(update: BuiltUpdate, chunk_bytes_max: int) -> list[Record]:
+    base, records = BaseInParts(update.manifest, update.published.tensors, LEARNER, chunk_bytes_max, 1), list[Record]()
+    while not base.done:
+        records += base.part()
+    return records
 
 
 @cache

@@ -59,19 +59,28 @@ class Followed:
 
     def read(self, key: bytes | None, value: bytes | None) -> None:
         applied = None
-        update = self._assembler.feed(key, value)
-        if update is not None:
+        updates = [] if (update := self._assembler.feed(key, value)) is None else [update]
+        for update in updates:
             model = update.manifest.model
             lineage = self.lineages.setdefault(model, Lineage(model, KeptVersions(2, 1 << 30), PROBE_TOLERANCE))
             try:
-                applied = str(lineage.apply(update).version)
+                version = lineage.apply(update).version
             except Refused as refused:
                 self._refused.append(refused.check)
+                continue
+            applied = str(version)
+            if update.manifest.kind == "base":
+                updates += lineage.behind(version)
         self.outcomes.append(Outcome(tuple(self._refused), applied))
         self._refused.clear()
 
     def current(self) -> Iterator[tuple[str, ModelVersion]]:
-        """Every model that has a version, by its name."""
+        """The newest version of every model that has one, by the model's name."""
         for model, lineage in sorted(self.lineages.items()):
-            if lineage.serving is not None:
-                yield model, lineage.serving
+            if lineage.head is not None:
+                yield model, lineage.head
+
+    def answers(self, model: str) -> str | None:
+        """The version that a model answers with."""
+        serving = self.lineages[model].serving
+        return None if serving is None else str(serving.version)

@@ -247,6 +247,8 @@ def manifests() -> History:
         {"chunks": 0},
         {"training_only": [{"name": "colour", "number": 0.0, "text": ""}]},
         {"training_only": [{"name": "age_days", "number": np.inf, "text": ""}]},
+        {"mode": ""},
+        {"mode": "offline"},
     ):
         refuse(codec.encode_body(catalogue.MANIFEST, {**good, **change}))
     refuse(body + b"\0")

@@ -25,6 +25,7 @@ from tests.support.model_forgeries import (
 from tests.support.model_updates import (
     LEARNER,
     Author,
+    Record,
     fixed_signer,
     hashed_tensors,
     linear_tensors,
@@ -122,6 +123,23 @@ def rollback() -> History:
     return history
 
 
+def withheld() -> History:
+    history = History("Versions that are taken and not answered with: some the gate holds back, and an apprentice's.")
+    author = Author(withheld=("worse",))
+    history.add(author.base(), "0.0")
+    author.withheld = ()
+    author.set("weights", 0)
+    history.add(author.delta(), "0.1")
+    author.withheld = ("magnitude", "golden")
+    author.set("weights", 1)
+    history.add(author.delta(), "0.2")
+    history.add(author.base(), "0.3")
+    author.mode, author.withheld = "apprentice", ("apprentice",)
+    author.set("weights", 2)
+    history.add(author.delta(), "0.4")
+    return history
+
+
 def rotation() -> History:
     history = History(
         "Keys change within an epoch; both are known, and any of them may sign.", (LEARNER, SECOND_LEARNER)
@@ -169,10 +187,59 @@ def chunks_out_of_order() -> History:
     history.add(base[1:], "0.0")
     author.set("weights", 0)
     delta = author.delta()
+    author.set("weights", 1)
+    other = author.delta()
     history.add(delta[0])
-    history.refuse(base[0], "chunks")
+    history.refuse(other[0], "chunks")
     history.refuse(delta[1], "chunks", "chunks")
-    history.add(delta, "0.1")
+    history.add([delta[0], base[0], *delta[1:]], "0.1")
+    history.add(other, "0.2")
+    return history
+
+
+def base_in_parts() -> History:
+    history = History(
+        "Bases in parts, deltas of the versions after them in between and before: whoever needs the base applies those "
+        "when it is complete, whoever does not goes on with them. One that is not completed is given up for the next."
+    )
+    author = Author(chunk_bytes_max=250)
+    author.base()
+
+    def version() -> tuple[list[Record], list[Record]]:
+        """The next version, told twice."""
+        author.set("weights", author.version.sequence % 3)
+        delta, parent = author.delta(), author.parent
+        base = author.base(author.version)
+        author.parent = parent
+        assert len(base) >= 3
+        return delta, base
+
+    delta, base = version()
+    history.refuse(delta, "gap")
+    history.refuse(version()[0], "gap")
+    history.add(base[0])
+    history.refuse(version()[0], "gap")
+    history.add(base[1])
+    history.refuse(version()[0], "gap")
+    history.add(base[2:], "0.4")
+
+    delta, base = version()
+    history.add(delta, "0.5")
+    history.add(base[0])
+    history.add(version()[0], "0.6")
+    history.refuse(base[1:], "old")
+
+    version()
+    delta, torn = version()
+    history.refuse(delta, "gap")
+    history.add(torn[:2])
+    history.refuse(version()[0], "gap")
+    delta, base = version()
+    history.refuse(delta, "gap")
+    history.refuse(base[0], "chunks")
+    history.refuse(delta, "gap")
+    history.refuse(version()[0], "gap")
+    history.add(base[1:], "0.11")
     return history
 
 
@@ -195,16 +262,18 @@ def undisturbed() -> History:
 
 
 def gaps() -> History:
-    history = History("A delta is lost: the next are refused until a base heals. So are deltas before any base.")
+    history = History(
+        "A delta is lost: the next are refused until a base heals. So are deltas before any base; those that follow it "
+        "are applied behind it."
+    )
     author = Author()
     first = author.base()
     author.set("weights", 0)
     second = author.delta()
     history.refuse(second, "gap")
-    history.add(first, "0.0")
+    history.add(first, "0.1")
     author.set("weights", 1)
-    history.refuse(author.delta(), "gap")
-    history.add(second, "0.1")
+    author.delta()
     for row in (2, 3):
         author.set("weights", row)
         history.refuse(author.delta(), "gap")
@@ -254,12 +323,14 @@ HISTORIES: dict[str, Callable[[], History]] = {
         chunks,
         dtypes,
         rollback,
+        withheld,
         rotation,
         old_key_taken_away,
         wrong_keys,
         truncated,
         corrupted,
         chunks_out_of_order,
+        base_in_parts,
         undisturbed,
         message_keys,
         gaps,

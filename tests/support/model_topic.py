@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rheostat.learners.contract import FeatureSchema
 from rheostat.learners.features import batch_from_columns
 from rheostat.learners.predictors import predictor
-from rheostat.streams.models.manifest import Facts, Probe
+from rheostat.streams.models.manifest import Facts, Mode, Probe
 from rheostat.streams.models.signing import Signer, generate_signer
 from rheostat.streams.models.update import BuiltUpdate, Published, build_update
 from rheostat.streams.models.version import Version
@@ -77,6 +77,8 @@ class Publisher:
         probes: tuple[Probe, ...] | None = None,
         at_ms: int = 1_760_000_000_000,
         command_id: str | None = None,
+        mode: Mode = "online",
+        withheld: tuple[str, ...] = (),
     ) -> BuiltUpdate:
         last = self.version or Version(1, -1)
         self.version = last.next() if epoch in (None, last.epoch) else Version(epoch or 0, 0)
@@ -88,6 +90,8 @@ class Publisher:
             published_at_ms=at_ms,
             probes=probes_for(self.kind, self.tensors) if probes is None else probes,
             command_id=command_id,
+            mode=mode,
+            withheld=withheld,
         )
         parent = None if base else self._parent
         built = build_update(facts, self.tensors, parent, self.signer, self.chunk_bytes_max)

@@ -17,7 +17,7 @@ from rheostat.learners.digest import tensors_digest
 from rheostat.learners.features import batch_from_columns
 from rheostat.learners.predictors import predictor
 from rheostat.schemas import catalogue, codec
-from rheostat.streams.models.manifest import Facts, Manifest, Probe, TrainingRange, encode_manifest
+from rheostat.streams.models.manifest import Facts, Manifest, Mode, Probe, TrainingRange, encode_manifest
 from rheostat.streams.models.signing import MANIFEST_TYPE, Signer
 from rheostat.streams.models.update import CHUNK_BYTES_MAX, Published, build_update
 from rheostat.streams.models.version import Version
@@ -90,6 +90,8 @@ class Author:
     chunk_bytes_max: int = CHUNK_BYTES_MAX
     version: Version = BEFORE_THE_FIRST
     parent: Published | None = None
+    mode: Mode = "online"
+    withheld: tuple[str, ...] = ()
 
     def base(self, version: Version | None = None) -> list[Record]:
         """The next version, or this one, as a base."""
@@ -125,6 +127,8 @@ class Author:
             metrics={"brier": 0.25},
             libraries={"numpy": "2", "river": "0.26"},
             probes=probes,
+            mode=self.mode,
+            withheld=self.withheld,
         )
 
     def _publish(self, version: Version | None, probes: tuple[Probe, ...]) -> list[Record]:

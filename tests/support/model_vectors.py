@@ -256,7 +256,12 @@ def followed(about: str, signers: Sequence[Signer], records: Sequence[Record]) -
     for each in records:
         follower.read(*each)
     models = {
-        model: {"version": str(each.version), "digest": each.digest, "tensors": tensors(each.tensors)}
+        model: {
+            "version": str(each.version),
+            "answers": follower.answers(model),
+            "digest": each.digest,
+            "tensors": tensors(each.tensors),
+        }
         for model, each in follower.current()
     }
     outcomes = [{"refused": list(each.refused), "applied": each.applied} for each in follower.outcomes]

@@ -51,6 +51,9 @@ class WrittenLog:
             offsets, keys, values, times = zip(*rows[at : at + 3], strict=True)
             yield Block(topic, partition, offsets, keys, values, times)
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, self._next[topic]
+
     def read_packed(self, topic: str, partition: int, *, since_ms: int | None = None) -> Iterator[Packed]:
         return map(packed, self.read(topic, partition, since_ms=since_ms))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
-from rheostat.learners.digest import DTYPES, tensors_digest
-from rheostat.learners.tensorfile import TensorFileError, dump, load
+from rheostat.learners.digest import DTYPES, canonical, tensors_digest
+from rheostat.learners.tensorfile import TensorFileError, dump, lay_out, load
 from tests.unit.learners.support import ANY_SPEED
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=["L", "N"]), min_size=1, max_size=9)
@@ -56,6 +57,23 @@ def test_bytes_do_not_depend_on_the_order(given_tensors: dict[str, NDArray[np.ge
 @given(tensors())
 def test_the_library_reads_it_the_same(given_tensors: dict[str, NDArray[np.generic]]) -> None:
     assert tensors_digest(safetensors.load(dump(given_tensors))) == tensors_digest(given_tensors)
+
+
+@ANY_SPEED
+@given(tensors())
+def test_the_library_writes_the_same(given_tensors: dict[str, NDArray[np.generic]]) -> None:
+    written = {name: canonical(tensor) for name, tensor in given_tensors.items()}
+    assert dump(given_tensors) == safetensors.save(written)
+
+
+@ANY_SPEED
+@given(tensors(), st.integers(0, 400), st.integers(0, 400))
+def test_any_part_of_a_file_can_be_had_without_the_whole(
+    given_tensors: dict[str, NDArray[np.generic]], start: int, end: int
+) -> None:
+    laid, whole = lay_out(given_tensors), dump(given_tensors)
+    assert laid.between(start, end) == whole[start:end]
+    assert (laid.size, laid.sha256()) == (len(whole), hashlib.sha256(whole).hexdigest())
 
 
 @ANY_SPEED

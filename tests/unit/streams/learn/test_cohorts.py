@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rheostat.learners.platt import PlattScaling
 from rheostat.learners.importance import Moments
+from rheostat.learners.platt import PlattScaling
 from rheostat.streams.learn import evaluation
 from rheostat.streams.learn.cohorts import MEANS, SUMS
 from tests.support.evaluations import HOUR, T0, evaluated, example

@@ -83,7 +83,9 @@ def test_what_a_follower_refuses_is_a_fault(name: str) -> None:
         for check in each.refused
         if key is not None and key.startswith(b"sites|") and key.count(b"|") == 3
     ]
-    faults = [each.check for each in found.faults] + ["gap"] * found.passed_over
+    faults = (
+        [each.check for each in found.faults] + ["gap"] * (found.passed_over + found.early) + ["old"] * found.told_again
+    )
     assert not Counter(refused) - Counter(faults)
     if not refused:
         assert not found.faults

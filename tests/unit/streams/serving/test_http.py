@@ -85,6 +85,8 @@ def test_a_prediction_is_that_of_the_version_in_use_and_is_logged_with_its_featu
         "occurred_at": now_ms,
         "expires_at": now_ms + 30 * 60_000,
         "source": "server-1",
+        "arm_propensity": None,
+        "shadow_of": None,
     }
 
 

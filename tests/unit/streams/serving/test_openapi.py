@@ -20,6 +20,7 @@ VALUES: Json = {
     "subject": "s-1",
     "segment": "de",
     "arm": "ranker-v2:treatment",
+    "unit": "s-1",
     "instances": [{"features": {"url_length": 12, "age_days": 3.5, "tld": "com"}}],
 }
 

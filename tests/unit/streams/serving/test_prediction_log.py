@@ -106,6 +106,8 @@ TEXT = st.text(max_size=5)
             action=st.none() | TEXT,
             propensity=st.none() | st.floats(0, 1),
             flags=st.lists(TEXT, max_size=2).map(tuple),
+            arm_propensity=st.none() | st.floats(0, 1),
+            shadow_of=st.none() | TEXT,
         ),
         min_size=1,
         max_size=5,

@@ -48,25 +48,26 @@ final class Assembler {
 
     /** Takes the next record; returns the update that it completes, or null. */
     Update feed(byte[] key, byte[] value) {
-        String model = modelOf(key);
+        String slot = slotOf(key);
         try {
-            return take(model, key, value);
+            return take(slot, key, value);
         } catch (Refused refused) {
             if (BREAKING.contains(refused.check)) {
-                pending.remove(model);
+                pending.remove(slot);
             }
             refuse.accept(refused);
             return null;
         }
     }
 
-    private static String modelOf(byte[] key) {
+    /** Model and kind: of each, one update may be unfinished. */
+    private static String slotOf(byte[] key) {
         String[] parts = key == null ? new String[0] : Text.decodeLeniently(key).split("\\|", -1);
-        return parts.length == 4 ? parts[0] : null;
+        return parts.length == 4 ? parts[0] + "|" + parts[1] : null;
     }
 
-    private Update take(String model, byte[] key, byte[] value) throws Refused {
-        if (model == null) {
+    private Update take(String slot, byte[] key, byte[] value) throws Refused {
+        if (slot == null) {
             throw new Refused("record", "the key is not model|kind|version|chunk");
         }
         if (value == null) {
@@ -76,7 +77,7 @@ final class Assembler {
             throw new Refused("limits", value.length + " bytes");
         }
         UpdateRecord record = UpdateRecord.decode(value);
-        Pending update = pendingFor(model, key, record);
+        Pending update = pendingFor(slot, key, record);
         if (record.chunk() != update.chunks) {
             throw update.refused("chunk " + record.chunk() + " came");
         }
@@ -88,26 +89,26 @@ final class Assembler {
         if (update.chunks < update.manifest.chunks()) {
             return null;
         }
-        pending.remove(model);
+        pending.remove(slot);
         return complete(update);
     }
 
-    private Pending pendingFor(String model, byte[] key, UpdateRecord record) throws Refused {
-        Pending unfinished = pending.get(model);
+    private Pending pendingFor(String slot, byte[] key, UpdateRecord record) throws Refused {
+        Pending unfinished = pending.get(slot);
         if (unfinished != null && record.chunk() != 0 && record.signedAs(unfinished.first)) {
             checkKey(unfinished.manifest, key, record.chunk());
             return unfinished;
         }
         Pending begun = begin(key, record);
         if (unfinished != null) {
-            pending.remove(model);
+            pending.remove(slot);
             refuse.accept(unfinished.refused("another update began"));
         }
         if (record.chunk() != 0) {
             throw begun.refused("chunk " + record.chunk() + " came first");
         }
         makeRoom();
-        pending.put(model, begun);
+        pending.put(slot, begun);
         return begun;
     }
 

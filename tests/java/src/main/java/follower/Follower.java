@@ -19,18 +19,15 @@ final class Follower {
         this.assembler = new Assembler(keys, refusal -> refused.add(refusal.check));
     }
 
-    /** Takes the next record of a partition; tells what was refused and which version was taken into use. */
+    /** Takes the next record of a partition; tells what was refused and which version was applied. */
     ObjectNode read(byte[] key, byte[] value) {
         refused = JSON.arrayNode();
         String applied = null;
         Assembler.Update update = assembler.feed(key, value);
         if (update != null) {
             Model model = models.computeIfAbsent(update.manifest().model(), name -> new Model());
-            try {
-                model.apply(update);
+            if (apply(model, update)) {
                 applied = model.version().toString();
-            } catch (Refused refusal) {
-                refused.add(refusal.check);
             }
         }
         ObjectNode outcome = JSON.objectNode();
@@ -38,13 +35,31 @@ final class Follower {
         return outcome.put("applied", applied);
     }
 
-    /** The versions in use. */
+    private boolean apply(Model model, Assembler.Update update) {
+        Manifest manifest = update.manifest();
+        try {
+            model.apply(update);
+        } catch (Refused refusal) {
+            if (refusal.check.equals("gap")) {
+                model.hold(update);
+            }
+            refused.add(refusal.check);
+            return false;
+        }
+        if (!manifest.isDelta()) {
+            model.heldBehind(manifest.version()).forEach(each -> apply(model, each));
+        }
+        return true;
+    }
+
+    /** The newest versions. */
     ObjectNode current() {
         ObjectNode found = JSON.objectNode();
         models.forEach((name, model) -> {
             if (model.version() != null) {
                 found.putObject(name)
                         .put("version", model.version().toString())
+                        .put("answers", model.answers() == null ? null : model.answers().toString())
                         .put("digest", Digest.of(model.tensors()))
                         .set("tensors", describe(model.tensors()));
             }
@@ -52,7 +67,7 @@ final class Follower {
         return found;
     }
 
-    /** The digest of the version in use of a model. */
+    /** The digest of the newest version of a model. */
     String digest(String model) {
         return Digest.of(models.get(model).tensors());
     }

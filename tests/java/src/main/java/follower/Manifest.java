@@ -14,7 +14,9 @@ record Manifest(
         String payloadDigest,
         long payloadBytes,
         int chunks,
-        List<Probe> probes) {
+        List<Probe> probes,
+        String mode,
+        List<String> withheld) {
 
     /** What a delta must not change. */
     record Inputs(
@@ -32,6 +34,7 @@ record Manifest(
     record Probe(List<Double> numeric, List<String> categorical, double score) {}
 
     private static final Pattern MODEL = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,62}");
+    private static final List<String> MODES = List.of("online", "apprentice", "log-only");
     private static final Pattern DIGEST = Pattern.compile("[0-9a-f]{64}");
 
     static Manifest decode(byte[] body) throws Refused {
@@ -73,10 +76,23 @@ record Manifest(
         List<String> actions = in.readArray(in::readString);
         List<Neutral> trainingOnly =
                 in.readArray(() -> new Neutral(in.readString(), in.readDouble(), in.readString()));
+        String mode = in.readString();
+        List<String> withheld = in.readArray(in::readString);
         in.expectEnd();
         Inputs inputs = new Inputs(learner, featureSet, numeric, categorical, actions, trainingOnly);
         return new Manifest(
-                model, version, isDelta, inputs, parentDigest, digest, payloadDigest, payloadBytes, chunks, probes);
+                model,
+                version,
+                isDelta,
+                inputs,
+                parentDigest,
+                digest,
+                payloadDigest,
+                payloadBytes,
+                chunks,
+                probes,
+                mode,
+                withheld);
     }
 
     private static Object skipTrainingRange(AvroReader in) throws AvroReader.Bad {
@@ -97,6 +113,7 @@ record Manifest(
         require((parentDigest != null) == isDelta, "parent_digest");
         require(DIGEST.matcher(digest).matches() && DIGEST.matcher(payloadDigest).matches(), "digest");
         require(parentDigest == null || DIGEST.matcher(parentDigest).matches(), "parent_digest");
+        require(MODES.contains(mode), "mode");
         require(payloadBytes >= 1 && chunks >= 1, "payload_bytes or chunks");
         for (Neutral each : inputs.trainingOnly) {
             boolean isNumber = inputs.numeric.contains(each.name);

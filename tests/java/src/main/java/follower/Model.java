@@ -1,17 +1,30 @@
 package follower;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.List;
 import java.util.Map;
 
-/** One model: the version in use, replaced as a whole by the next one that passes every check. */
+/** One model: the newest version, replaced as a whole by the next one that passes every check, and which one answers. */
 final class Model {
     private static final double PROBE_TOLERANCE = 1e-6;
+    private static final long HELD_BYTES_MAX = 256 << 20;
+
+    private final Deque<Assembler.Update> held = new ArrayDeque<>();
+    private long heldBytes;
 
     private Manifest manifest;
     private Map<String, Tensor> tensors;
+    private Version answers;
 
-    /** The version in use, or null. */
+    /** The newest version, or null. */
     Version version() {
         return manifest == null ? null : manifest.version();
+    }
+
+    /** The newest version that is not withheld, or null. A server would keep its tensors, too. */
+    Version answers() {
+        return answers;
     }
 
     String digest() {
@@ -37,6 +50,29 @@ final class Model {
         checkProbes(next, Scorer.of(next.inputs(), result));
         manifest = next;
         tensors = result;
+        if (next.withheld().isEmpty()) {
+            answers = next.version();
+        }
+    }
+
+    /** Keeps a delta that there is a gap before: it may follow a base that is not complete yet. */
+    void hold(Assembler.Update delta) {
+        held.addLast(delta);
+        heldBytes += delta.manifest().payloadBytes();
+        while (heldBytes > HELD_BYTES_MAX) {
+            heldBytes -= held.removeFirst().manifest().payloadBytes();
+        }
+    }
+
+    /** What was kept of the versions after this one in its epoch, in order. */
+    List<Assembler.Update> heldBehind(Version base) {
+        List<Assembler.Update> found = held.stream()
+                .filter(each -> each.manifest().version().epoch() == base.epoch())
+                .filter(each -> each.manifest().version().compareTo(base) > 0)
+                .toList();
+        held.clear();
+        heldBytes = 0;
+        return found;
     }
 
     private void checkOrder(Manifest next) throws Refused {
