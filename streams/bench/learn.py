@@ -26,8 +26,7 @@ from rheostat.streams.engine.kafka_consumer import KafkaStaticConsumer
 from rheostat.streams.engine.kafka_producer import KafkaTransactionalProducer
 from rheostat.streams.engine.loop import ALL_PARTITIONS, LoopLimits, StageLoop
 from rheostat.streams.engine.stage import Log
-from rheostat.streams.learn import evaluation
-from rheostat.streams.learn import stage as stage_module
+from rheostat.streams.learn import evaluation, history
 from rheostat.streams.learn.history import partition_of
 from rheostat.streams.learn.publication import Publisher
 from rheostat.streams.learn.stage import LearnStage, LearnTask
@@ -137,7 +136,7 @@ def misfits(spans: Iterable[Span], ends: Mapping[int, int]) -> list[str]:
 def _steps(learner: type) -> Steps:
     return (
         ("poll", KafkaStaticConsumer, "poll"),
-        ("decode", stage_module, "decode_examples"),
+        ("decode", history, "decode_examples"),
         ("test", evaluation, "evaluate"),
         ("score", learner, "predict"),
         ("learn", learner, "learn"),

@@ -15,7 +15,7 @@ from rheostat.streams.clock import WallClock
 from rheostat.streams.engine.block import Block
 from rheostat.streams.engine.loop import LoopLimits
 from rheostat.streams.engine.memory import MemoryBroker
-from rheostat.streams.learn import stage as learn_stage
+from rheostat.streams.learn import history
 from rheostat.streams.learn.examples import Examples, decode_examples
 from rheostat.streams.learn.settings import LearnSettings
 from rheostat.streams.learn.stage import LearnStage
@@ -49,7 +49,7 @@ def test_a_block_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     def lose_one(blocks: Sequence[Block], schema: FeatureSchema, *, context: bool = False) -> Examples:
         return decode_examples(blocks[:1], schema, context=context)
 
-    monkeypatch.setattr(learn_stage, "decode_examples", lose_one)
+    monkeypatch.setattr(history, "decode_examples", lose_one)
     found = measured()
     assert found["verified"] is False
     told = " ".join(found["faults"])
