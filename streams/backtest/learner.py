@@ -169,7 +169,7 @@ class _Pipeline:
         self._learn.close()
 
     def _loop(self, stage: Stage, broker: MemoryBroker) -> StageLoop:
-        limits = LoopLimits(records_max=_ALL, interval_ms=0, poll_timeout_ms=0)
+        limits = LoopLimits(records_max=_ALL, work_ms=0, interval_ms=0, poll_timeout_ms=0)
         return StageLoop(stage, broker, slot="0", clock=self._clock, limits=limits)
 
     def _start(self) -> None:

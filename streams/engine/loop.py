@@ -24,6 +24,7 @@ from rheostat.streams.engine.broker import Broker
 from rheostat.streams.engine.hops import Hop, Relay
 from rheostat.streams.engine.opening import Opener
 from rheostat.streams.engine.registering import RegisteringProducer
+from rheostat.streams.engine.share import Share
 from rheostat.streams.engine.stage import Output, Stage, Task
 from rheostat.streams.errors import Abortable, Retryable
 
@@ -40,11 +41,13 @@ class LoopLimits:
     """How much one transaction may hold, how long a poll waits for the first records, and the time between commits.
 
     What arrives when nothing was committed for `interval_ms` is processed at once; under load transactions begin at
-    least that far apart, because each costs the same however little it holds. `open_at_once`: how many tasks are opened
-    at a time; each may need tens of megabytes for that.
+    least that far apart, because each costs the same however little it holds. Of a backlog it holds what is worked on
+    for about `work_ms` (see `share`). `open_at_once`: how many tasks are opened at a time; each may need tens of
+    megabytes for that.
     """
 
-    records_max: int = 40_000
+    records_max: int = 100_000
+    work_ms: int = 400
     interval_ms: int = 20
     poll_timeout_ms: int = 20
     retry_pause_ms: int = 100
@@ -142,6 +145,7 @@ class StageLoop:
         self.stage = stage
         self._clock = clock
         self._limits = limits or LoopLimits()
+        self._share = Share(self._limits.records_max, self._limits.work_ms)
         self._process = process
         self._observer: LoopObserver = observer or NoObserver()
         self._relay = Relay(hop, partial(self._observer.bad_trail, stage.name))
@@ -189,7 +193,7 @@ class StageLoop:
         """Poll once and commit at most one transaction; return how many records it consumed."""
         self._wait_for_turn()
         self._producer.check()
-        blocks = self._consumer.poll(self._limits.records_max, self._limits.poll_timeout_ms)
+        blocks = self._consumer.poll(self._share.records, self._limits.poll_timeout_ms)
         self._drop_revoked(self._consumer.take_revoked())
         assigned = self._consumer.take_assigned()
         self._owned.update(assigned)
@@ -264,6 +268,7 @@ class StageLoop:
                 positions.update(self._positions(blocks, output.metadata))
                 if output.records and not blocks:
                     positions.update(self._standing(key, output.metadata))
+            self._share.took(sum(records_in.values()), time.perf_counter() - started)
             if not open_:
                 return
             if positions:

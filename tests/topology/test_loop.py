@@ -18,6 +18,7 @@ from rheostat.streams.engine.broker import TopicSpec
 from rheostat.streams.engine.loop import LoopLimits, StageLoop
 from rheostat.streams.engine.memory import MemoryBroker
 from rheostat.streams.engine.memory_producer import MemoryTransactionalProducer
+from rheostat.streams.engine.share import RECORDS_FIRST
 from rheostat.streams.engine.stage import Log
 from rheostat.streams.errors import Abortable, Fatal, Fenced, Retryable
 from tests.support.brokers import await_condition
@@ -279,3 +280,13 @@ def test_an_error_of_the_stage_is_not_swallowed() -> None:
     world.start(0)
     world.drain()
     assert world.out == {b"a": 1}
+
+
+def test_a_share_grows_where_there_is_time() -> None:
+    world = World()
+    for number in range(3 * RECORDS_FIRST):
+        world.produce(f"key-{number}".encode())
+    limits = LoopLimits(work_ms=3_600_000, poll_timeout_ms=0, interval_ms=0)
+    loop = StageLoop(CopyStage(), world.broker, slot="0", clock=world.clock, limits=limits)
+    taken = [count for _ in range(5) if (count := loop.step())]
+    assert taken == [RECORDS_FIRST, 2 * RECORDS_FIRST]
