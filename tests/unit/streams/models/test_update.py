@@ -325,7 +325,7 @@ def test_tombstones_are_passed_over() -> None:
     assert not reader.refused
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_changed_byte_gets_through(data: st.DataObject) -> None:
     records = list(chunked().records)
