@@ -79,15 +79,16 @@ def ids_in(broker: Broker, topic: str) -> Counter[str]:
     )
 
 
-def ids_of_examples(broker: Broker) -> Counter[str]:
-    """Those of examples as they were first given: what the watch takes back is given again, as a revision."""
-    log, found = broker.log(), Counter[str]()
+def ids_of_examples(broker: Broker) -> tuple[Counter[str], Counter[str]]:
+    """Those of examples as they were first given, and of revisions: what the watch takes back is given again."""
+    log, first, revised = broker.log(), Counter[str](), Counter[str]()
     for number in range(log.partitions(catalogue.EXAMPLES)):
         for block in log.read(catalogue.EXAMPLES, number):
             examples = codec.decode_own(catalogue.EXAMPLES, block.values)
             ids, revisions = (examples.column(name).to_pylist() for name in ("example_id", "revision"))
-            found.update(each for each, revision in zip(ids, revisions, strict=True) if revision == 0)
-    return found
+            for each, revision in zip(ids, revisions, strict=True):
+                (revised if revision else first)[each] += 1
+    return first, revised
 
 
 def seen_by_watch(broker: Broker) -> int:
@@ -120,7 +121,7 @@ def test_every_process_may_be_killed_while_events_flow(kafka: str, tmp_path: Pat
         sent = flow.stop()
         reader = BooksReader(broker)
         children.wait_until(lambda: reader.read().total("consumed") >= sent, "intake has read everything", DEADLINE_S)
-        children.wait_until(lambda: ids_of_examples(broker).total() >= sent, "all are joined", DEADLINE_S)
+        children.wait_until(lambda: ids_of_examples(broker)[0].total() >= sent, "all are joined", DEADLINE_S)
         held = ids_in(broker, catalogue.QUARANTINE).total()
         children.wait_until(lambda: seen_by_watch(broker) >= sent + held, "the watch has seen everything", DEADLINE_S)
         assert seen_by_watch(broker) == sent + held
@@ -131,5 +132,6 @@ def test_every_process_may_be_killed_while_events_flow(kafka: str, tmp_path: Pat
     assert books.total("accepted") == sent
     accepted = ids_in(broker, catalogue.LEDGER)
     assert len(accepted) == accepted.total() == sent
-    joined = ids_of_examples(broker)
+    joined, revised = ids_of_examples(broker)
+    assert revised - ids_in(broker, catalogue.CORRECTIONS) == Counter()
     assert (joined - accepted, accepted - joined) == (Counter(), Counter())
